@@ -1,0 +1,201 @@
+"""Lyra configuration."""
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
+
+POOLING_MODES = ("mean", "max", "first", "last")
+SSM_BACKENDS = ("auto", "fft")
+
+# Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
+AUTO_MAP = {
+    "AutoConfig": "configuration_lyra.LyraConfig",
+    "AutoModel": "modeling_lyra.LyraModel",
+    "AutoModelForMaskedLM": "modeling_lyra.LyraForMaskedLM",
+    "AutoModelForSequenceClassification": "modeling_lyra.LyraForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_lyra.LyraForTokenClassification",
+}
+
+
+@strict
+class LyraConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`LyraModel`] and its heads. The defaults are the architecture of the paper (Ramesh et al. 2025,
+    arXiv 2503.16351): with the protein alphabet and one label the sequence model has 47,169 parameters.
+    [`LyraConfig.deep`] gives the deeper residual variant.
+
+    Args:
+        alphabet (`str`, *optional*, defaults to `"protein"`):
+            `"protein"`, `"dna"`, `"rna"`, or the letters of a custom alphabet in upper case. Fixes the vocabulary and
+            the vector of each token, and agrees with [`LyraTokenizer`] of the same alphabet.
+        hidden_size (`int`, *optional*, defaults to 64):
+            Number of channels, d in the paper. Also `d_model`.
+        state_size (`int`, *optional*, defaults to 64):
+            Size n of the state of each channel; n/2 conjugate pairs are stored. Also `d_state`.
+        num_hidden_layers (`int`, *optional*, defaults to 1):
+            Number of S4D layers. Also `num_s4_layers`.
+        pgc_expansion_factors (`list[float]`, *optional*, defaults to `(0.25, 2.0)`):
+            Expansion r of each projected gated convolution, in order; `r * hidden_size` must be a whole number.
+        pgc_kernel_size (`int`, *optional*, defaults to 3):
+            Length of the depthwise convolutions, odd.
+        pgc_residual (`bool`, *optional*, defaults to `False`):
+            Whether each projected gated convolution is added to its input.
+        final_norm (`bool`, *optional*, defaults to `False`):
+            Whether what the read-out sees (each position, or the pooled vector) is RMS-normalised.
+        time_step_min, time_step_max (`float`, *optional*, defaults to 0.001 and 0.1):
+            Range of the log-uniform initial step sizes.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
+            Dropout inside the S4D layers. Also `dropout`.
+        classifier_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout before the read-out.
+        rms_norm_eps (`float`, *optional*, defaults to 1e-8):
+            Added to the mean square in every RMSNorm.
+        pooling (`str`, *optional*, defaults to `"mean"`):
+            How positions become one vector: `"mean"`, `"max"`, `"first"` or `"last"`, over real positions. Also `pool`.
+        bidirectional (`bool`, *optional*, defaults to `False`):
+            Whether each S4D layer has a second kernel that runs from the end to the start.
+        ssm_backend (`str`, *optional*, defaults to `"auto"`):
+            How the state space convolution is computed: `"auto"` or `"fft"`.
+        label_mean, label_std (`float` or `list[float]`, *optional*):
+            Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
+            standardised labels and the logits answer in the labels' own units.
+
+    Raises:
+        ValueError: naming the field whose value makes no model.
+
+    Example:
+
+    ```python
+    >>> from lyra import LyraConfig, LyraForSequenceClassification
+
+    >>> model = LyraForSequenceClassification(LyraConfig(num_labels=1))
+    >>> model.num_parameters()
+    47169
+    ```
+    """
+
+    model_type = "lyra"
+    attribute_map = {
+        "d_model": "hidden_size",
+        "d_state": "state_size",
+        "num_s4_layers": "num_hidden_layers",
+        "dropout": "hidden_dropout_prob",
+        "pool": "pooling",
+    }
+
+    alphabet: str = "protein"
+    hidden_size: int = 64
+    state_size: int = 64
+    num_hidden_layers: int = 1
+    pgc_expansion_factors: list[int | float] | tuple[int | float, ...] = (0.25, 2.0)
+    pgc_kernel_size: int = 3
+    pgc_residual: bool = False
+    final_norm: bool = False
+    time_step_min: int | float = 0.001
+    time_step_max: int | float = 0.1
+    hidden_dropout_prob: int | float = 0.2
+    classifier_dropout: int | float = 0.0
+    rms_norm_eps: int | float = 1e-8
+    pooling: str = "mean"
+    bidirectional: bool = False
+    ssm_backend: str = "auto"
+    label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
+    label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
+    # Follow from the alphabet; fields because other libraries read them, checked because weights depend on them.
+    vocab_size: int | None = None
+    pad_token_id: int | None = None
+    unk_token_id: int | None = None
+    mask_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        tokens = get_alphabet(self.alphabet).tokens
+        derived = {
+            "vocab_size": len(tokens),
+            "pad_token_id": tokens.index(PAD_TOKEN),
+            "unk_token_id": tokens.index(UNK_TOKEN),
+            "mask_token_id": tokens.index(MASK_TOKEN),
+        }
+        for name, value in derived.items():
+            if getattr(self, name) not in (None, value):
+                raise ValueError(f"`{name}` is {value} for alphabet {self.alphabet!r}, got {getattr(self, name)}")
+            setattr(self, name, value)
+        self.pgc_expansion_factors = list(self.pgc_expansion_factors)
+        kwargs.pop("auto_map", None)  # a copy loaded from the Hub names its repository; a saved one must not
+        self.auto_map = dict(AUTO_MAP)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def deep(cls, **kwargs) -> "LyraConfig":
+        """The deeper variant: residual PGCs of expansion 1, four S4D layers, a final norm, dropout at the read-out.
+
+        Where to start: 64 channels, state 64 and 4 layers up to some 200 residues and for nucleotides; 128 channels,
+        state 128 and 6 layers above 500 residues; a larger `state_size` where epistasis is strong.
+
+        Args:
+            kwargs: any field of [`LyraConfig`], over the preset's value.
+        """
+        preset = {
+            "pgc_expansion_factors": [1.0, 1.0],
+            "pgc_residual": True,
+            "num_hidden_layers": 4,
+            "final_norm": True,
+            "classifier_dropout": 0.2,
+        }
+        names = {alias: name for alias, name in cls.attribute_map.items() if alias in kwargs}
+        return cls(**preset | {names.get(key, key): value for key, value in kwargs.items()})
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation: every error names its field, what it must be and what it is."""
+        get_alphabet(self.alphabet)
+        for name in ("hidden_size", "num_hidden_layers", "state_size", "pgc_kernel_size"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(self.state_size % 2 == 0, "state_size", "even (conjugate pairs)", self.state_size)
+        _require(self.pgc_kernel_size % 2 == 1, "pgc_kernel_size", "odd", self.pgc_kernel_size)
+        for factor in self.pgc_expansion_factors:
+            channels = factor * self.hidden_size
+            _require(
+                channels >= 1 and channels == int(channels),
+                "pgc_expansion_factors",
+                f"multiples of 1/hidden_size (hidden_size is {self.hidden_size})",
+                self.pgc_expansion_factors,
+            )
+        _require(
+            0 < self.time_step_min <= self.time_step_max,
+            "time_step_min",
+            "positive and at most `time_step_max`",
+            (self.time_step_min, self.time_step_max),
+        )
+        for name in ("hidden_dropout_prob", "classifier_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
+        _require(self.rms_norm_eps > 0, "rms_norm_eps", "positive", self.rms_norm_eps)
+        _require(self.pooling in POOLING_MODES, "pooling", f"one of {POOLING_MODES}", self.pooling)
+        _require(self.ssm_backend in SSM_BACKENDS, "ssm_backend", f"one of {SSM_BACKENDS}", self.ssm_backend)
+        self._validate_label_scale()
+
+    def _validate_label_scale(self):
+        _require(
+            (self.label_mean is None) == (self.label_std is None),
+            "label_std",
+            "given together with `label_mean`",
+            self.label_std,
+        )
+        if self.label_std is None:
+            return
+        stds = self.label_std if isinstance(self.label_std, (list, tuple)) else [self.label_std]
+        _require(all(0 < std < float("inf") for std in stds), "label_std", "positive and finite", self.label_std)
+        if self.problem_type == "regression":
+            for name in ("label_mean", "label_std"):
+                value = getattr(self, name)
+                length = len(value) if isinstance(value, (list, tuple)) else 1
+                _require(length in (1, self.num_labels), name, f"one number per label ({self.num_labels})", value)
+
+
+def _require(condition: bool, name: str, expected: str, value) -> None:
+    if not condition:
+        raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+
+
+LyraConfig.register_for_auto_class()
+
+__all__ = ["LyraConfig"]

@@ -1,0 +1,816 @@
+"""From a table of sequences and measurements to a checked, split and encoded `datasets.DatasetDict`.
+
+`prepare` is the whole way: load the rows, find the columns, the alphabet and the task, check every cell, split, encode.
+Whatever it decides by itself it says in `Prepared.notes`; whatever is wrong raises an `InputError` that names file, row
+and column before anything is written.
+"""
+
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_dataset
+from datasets import config as datasets_config
+from transformers import PreTrainedTokenizerBase
+
+from .alphabet_lyra import get_alphabet
+from .tables import SUFFIXES, InputError, Place, Row, file_sha256, header_fields, read_rows, table_format
+from .tokenization_lyra import LyraTokenizer
+
+SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+SEQUENCE_COLUMNS = (
+    "sequence",
+    "seq",
+    "mutated_sequence",
+    "protein_sequence",
+    "aa_sequence",
+    "dna_sequence",
+    "rna_sequence",
+    "primary",
+    "protein",
+    "peptide",
+    "dna",
+    "rna",
+)
+LABEL_COLUMNS = (
+    "label",
+    "labels",
+    "score",
+    "fitness",
+    "target",
+    "dms_score",
+    "value",
+    "measurement",
+    "activity",
+    "log_fluorescence",
+    "y",
+    "class",
+)
+SPLIT_COLUMNS = ("split", "set", "partition")
+MASK_COLUMNS = ("label_mask", "mask", "resolved")
+TASKS = (
+    "regression",
+    "classification",
+    "multilabel",
+    "token_regression",
+    "token_classification",
+    "token_multilabel",
+)
+PROBLEM_TYPES = {
+    "regression": "regression",
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+}
+IGNORE_INDEX = -100
+_MOST = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
+_MAX_INTEGER_CLASSES = 10
+_MAX_CLASSES = 1000
+_MISSING = ("", "na", "nan", "none", "null")
+
+
+@dataclass
+class DataArguments:
+    """What to train on, and how to read it."""
+
+    data: str = field(
+        metadata={"help": "Table (CSV, TSV, JSONL, Parquet, FASTA, each also .gz), folder of split files, or Hub id."}
+    )
+    data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    labels: str | None = field(
+        default=None, metadata={"help": "Second table with the labels, joined by its id column (for FASTA)."}
+    )
+    id_column: str = field(default="id", metadata={"help": "Column that joins --labels to the sequences."})
+    sequence_column: str | None = field(default=None, metadata={"help": "Column of sequences; found by its name."})
+    label_columns: list[str] | None = field(
+        default=None, metadata={"help": "Column of labels, or several for several outputs; found by its name."}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "Column of train/validation/test; found by name."})
+    mask_column: str | None = field(
+        default=None, metadata={"help": "Column with a 0 for each residue without a label; found by its name."}
+    )
+    alphabet: str | None = field(
+        default=None, metadata={"help": "protein, dna, rna, or the letters of a custom alphabet; found from the data."}
+    )
+    task: str | None = field(default=None, metadata={"help": "What to learn; found from the labels.", "choices": TASKS})
+    unknown: str = field(
+        default="error",
+        metadata={"help": "Characters outside the alphabet: stop, or read as <unk>.", "choices": ("error", "token")},
+    )
+    validation_fraction: float = field(default=0.1, metadata={"help": "Share of rows to select on, where not given."})
+    test_fraction: float = field(default=0.1, metadata={"help": "Share of rows to score once, where not given."})
+    split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
+    drop_leaked: bool = field(
+        default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
+    )
+
+    def __post_init__(self):
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise InputError("--validation_fraction and --test_fraction: expected a sum below 1")
+        if self.alphabet is not None:
+            try:
+                get_alphabet(self.alphabet)
+            except ValueError as error:
+                raise InputError(f"--alphabet: {error}") from None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model of these data answers.
+
+    Attributes:
+        name: one of `TASKS`.
+        label_columns: where the labels stand.
+        names: the classes, or the outputs of a regression or multi-label task.
+    """
+
+    name: str
+    label_columns: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def per_token(self) -> bool:
+        return self.name.startswith("token_")
+
+    @property
+    def kind(self) -> str:
+        """`"regression"`, `"classification"` or `"multilabel"`."""
+        return self.name.removeprefix("token_")
+
+    @property
+    def problem_type(self) -> str:
+        return PROBLEM_TYPES[self.kind]
+
+
+@dataclass
+class Table:
+    """The rows of one data set in memory, each with its place and, where the source has them, its split."""
+
+    source: str
+    rows: list[Row]
+    places: list[Place]
+    splits: list[str] | None
+    sha256: str
+
+
+@dataclass
+class Prepared:
+    """Checked data, ready to train on.
+
+    Attributes:
+        dataset: `input_ids` and `labels` of each split.
+        rows: the original rows of each split, in the same order.
+        notes: what was found or decided, a line each.
+    """
+
+    task: Task
+    alphabet: str
+    sequence_column: str
+    dataset: DatasetDict
+    rows: dict[str, list[Row]]
+    sha256: str
+    source: str
+    notes: list[str]
+
+
+def prepare(args: DataArguments) -> Prepared:
+    """Loads, checks, splits and encodes a data set.
+
+    Raises:
+        InputError: for anything wrong with the arguments or the data.
+    """
+    table = load_table(args)
+    notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
+    columns = list(dict.fromkeys(column for row in table.rows for column in row))
+    sequence_column = find_column(table.source, columns, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
+    label_columns = _find_label_columns(table.source, columns, args.label_columns)
+    sequences = read_sequences(table, sequence_column)
+    alphabet = args.alphabet or detect_alphabet(sequences)
+    notes.append(f"sequences: column {sequence_column!r}, alphabet {alphabet}{_unless(args.alphabet)}")
+    notes += check_letters(table, sequences, sequence_column, alphabet, args.unknown)
+
+    cells = [[row.get(column) for row in table.rows] for column in label_columns]
+    task_name = args.task or detect_task(table.source, label_columns, cells, sequences)
+    masks = _read_masks(table, args, columns, sequences) if task_name.startswith("token_") else None
+    labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
+    shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
+    notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
+
+    splits, split_notes = _assign_splits(table, args, columns, sequences)
+    notes += split_notes
+    splits, leak_notes = _check_leaks(splits, sequences, labels, args.drop_leaked)
+    notes += leak_notes
+    indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
+    _check_splits(table, task, labels, indices)
+    notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
+
+    tokenizer = LyraTokenizer(alphabet)
+    return Prepared(
+        task=task,
+        alphabet=alphabet,
+        sequence_column=sequence_column,
+        dataset=DatasetDict(
+            {split: _encode(tokenizer, task, sequences, labels, indices[split]) for split in SPLITS},
+        ),
+        rows={split: [table.rows[i] for i in indices[split]] for split in SPLITS},
+        sha256=table.sha256,
+        source=table.source,
+        notes=notes,
+    )
+
+
+# ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load_table(args: DataArguments) -> Table:
+    """Loads a file, a folder of split files or a Hub data set, joined with `args.labels`.
+
+    Raises:
+        InputError: naming what cannot be read, or an empty table.
+    """
+    path = Path(args.data)
+    if path.is_dir():
+        table = _load_folder(path)
+    elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
+        pairs = list(read_rows(path))
+        table = Table(str(path), [row for _, row in pairs], [place for place, _ in pairs], None, "")
+        table.sha256 = file_sha256([path])
+        if table_format(path) == "fasta":
+            _add_header_fields(table)
+    else:
+        table = _load_hub(args.data, args.data_config)
+    if not table.rows:
+        raise InputError(f"{args.data}: the table has no rows")
+    if args.labels is not None:
+        _join_labels(table, args)
+    return table
+
+
+def _load_folder(folder: Path) -> Table:
+    files = {}
+    for file in sorted(folder.iterdir()):
+        split = SPLIT_NAMES.get(file.name.lower().split(".")[0])
+        if split and file.is_file() and any(suffix in file.name.lower() for suffix in SUFFIXES):
+            if split in files:
+                raise InputError(f"{folder}: two files for the {split} split, {files[split].name} and {file.name}")
+            files[split] = file
+    if "train" not in files:
+        raise InputError(f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .fasta, also .gz) in it")
+    table = Table(str(folder), [], [], [], file_sha256(files.values()))
+    for split, file in files.items():
+        for place, row in read_rows(file):
+            table.rows.append(row)
+            table.places.append(place)
+            table.splits.append(split)  # type: ignore[union-attr]
+    return table
+
+
+def _load_hub(name: str, config: str | None) -> Table:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise InputError(f"{name}: no such file or folder, and not the id of a Hub data set (user/name)")
+    if datasets_config.HF_HUB_OFFLINE:
+        raise InputError(f"{name}: no such file or folder, and the Hub is switched off (HF_HUB_OFFLINE)")
+    try:
+        dataset = load_dataset(name, config)
+    except Exception as error:  # the library raises many kinds; all mean that the user's id cannot be loaded
+        raise InputError(f"{name}: cannot be loaded from the Hub ({' '.join(str(error).split())[:300]})") from None
+    table = Table(name, [], [], [], "")
+    for split, rows in dataset.items():
+        if SPLIT_NAMES.get(split) is None:
+            raise InputError(f"{name}: expected splits named train, validation and test, got {split!r}")
+        for number, row in enumerate(rows, start=1):
+            table.rows.append(row)
+            table.places.append(Place(f"{name} ({split})", number))
+            table.splits.append(SPLIT_NAMES[split])  # type: ignore[union-attr]
+    table.sha256 = "".join(rows._fingerprint for rows in dataset.values())
+    return table
+
+
+def _join_labels(table: Table, args: DataArguments) -> None:
+    """Adds the columns of `--labels` to the rows of the same id, in place."""
+    by_id: dict[str, Row] = {}
+    for place, row in read_rows(args.labels):  # type: ignore[arg-type]
+        if args.id_column not in row:
+            raise InputError(f"{args.labels}: no column {args.id_column!r} (--id_column), only {_listed(row)}")
+        key = str(row[args.id_column])
+        if key in by_id:
+            raise InputError(f"{place}, column {args.id_column!r}: {key!r} stands twice")
+        by_id[key] = row
+    for index, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
+        if args.id_column not in row:
+            raise InputError(f"{place}: no column {args.id_column!r} (--id_column) to join {args.labels} by")
+        key = str(row[args.id_column])
+        if key not in by_id:
+            raise InputError(f"{place}, column {args.id_column!r}: {key!r} has no row in {args.labels}")
+        table.rows[index] = row | by_id[key]
+    table.sha256 = file_sha256([args.data, args.labels]) if os.path.isfile(args.data) else table.sha256
+
+
+def _add_header_fields(table: Table) -> None:
+    """Adds the `key=value` fields of FASTA headers as columns, in place."""
+    for index, row in enumerate(table.rows):
+        table.rows[index] = row | header_fields(row["description"])
+
+
+# ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def find_column(source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str) -> str:
+    """The column that the user named, or the first one with a usual name (in any case).
+
+    Raises:
+        InputError: if there is none.
+    """
+    if given is not None:
+        if given not in columns:
+            raise InputError(f"{source}: no column {given!r} (--{what}_column), only {_listed(columns)}")
+        return given
+    lower = {column.lower().strip(): column for column in reversed(columns)}
+    for name in usual:
+        if name in lower:
+            return lower[name]
+    raise InputError(
+        f"{source}: no {what} column among {_listed(columns)}; expected one named {', '.join(usual[:5])}, "
+        f"or --{what}_column"
+    )
+
+
+def _optional_column(source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str) -> str | None:
+    """As `find_column`, but None where the user named none and none has a usual name."""
+    lower = {column.lower().strip() for column in columns}
+    return find_column(source, columns, given, usual, what) if given is not None or lower & set(usual) else None
+
+
+def _find_label_columns(source: str, columns: list[str], given: list[str] | None) -> list[str]:
+    if not given:
+        try:
+            return [find_column(source, columns, None, LABEL_COLUMNS, "label")]
+        except InputError as error:
+            raise InputError(str(error).replace("--label_column", "--label_columns")) from None
+    for column in given:
+        if column not in columns:
+            raise InputError(f"{source}: no column {column!r} (--label_columns), only {_listed(columns)}")
+    return given
+
+
+def read_sequences(table: Table, column: str) -> list[str]:
+    """The sequences without white space.
+
+    Raises:
+        InputError: naming the first row whose sequence is missing or empty.
+    """
+    sequences = []
+    for place, row in zip(table.places, table.rows, strict=True):
+        sequences.append(clean_sequence(place, column, row.get(column)))
+    return sequences
+
+
+def clean_sequence(place: Place, column: str, value: Any) -> str:
+    """One sequence without white space, checked to be text with at least one letter."""
+    if not isinstance(value, str):
+        raise InputError(f"{place}, column {column!r}: expected a sequence, got {value!r}")
+    sequence = "".join(value.split())
+    if not sequence:
+        raise InputError(f"{place}, column {column!r}: the sequence is empty")
+    return sequence
+
+
+def detect_alphabet(sequences: list[str]) -> str:
+    """`"dna"` or `"rna"` where nine letters in ten are A, C, G, T, U or N (of proteins a third are), else `"protein"`."""
+    counts: Counter[str] = Counter()
+    for sequence in sequences:
+        counts.update(sequence.upper())
+    if sum(counts[letter] for letter in "ACGTUN") < _MOST * sum(counts.values()):
+        return "protein"
+    return "rna" if counts["U"] > counts["T"] else "dna"
+
+
+def check_letters(
+    table: Table, sequences: list[str], column: str, alphabet: str, unknown: str
+) -> list[str]:
+    """Finds characters outside the alphabet; returns a note about them, or raises if `unknown` is `"error"`."""
+    allowed = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
+    counts: Counter[str] = Counter()
+    where: list[str] = []
+    for place, sequence in zip(table.places, sequences, strict=True):
+        if illegal := set(sequence.upper()) - allowed:
+            counts.update(letter for letter in sequence.upper() if letter in illegal)
+            if len(where) < 3:
+                where.append(str(place))
+    if not counts:
+        return []
+    shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
+    message = f"column {column!r}: {sum(counts.values())} characters outside the alphabet {alphabet} ({shown})"
+    if unknown == "error":
+        raise InputError(f"{where[0]}, {message}; first rows: {'; '.join(where)}; --unknown token reads them as <unk>")
+    return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(where)}"]
+
+
+# ── Labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
+    """The task that most of the cells of the first label column look like."""
+    values = cells[0]
+    lengths = [_label_length(value) for value in values]
+    like_sequence = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
+    several = len(cells) > 1
+    # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
+    repeating = len(set(map(len, sequences))) == 1 and 2 * len({str(value) for value in values}) <= len(values)
+    if _share(like_sequence) >= _MOST and not repeating:
+        symbols = {symbol for value in values for symbol in _symbols(value)}
+        if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
+            return "token_regression"
+        return "token_multilabel" if several else "token_classification"
+    numbers = [_parse_number(value) for value in values]
+    if _share([number is not None for number in numbers]) < 0.5:
+        if several:
+            raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {columns[0]!r}")
+        distinct = len({str(value) for value in values})
+        if distinct > min(_MAX_CLASSES, len(values) / 2):
+            raise InputError(
+                f"{source}, column {columns[0]!r}: {distinct} different texts in {len(values)} rows are neither "
+                "numbers nor classes; --label_columns or --task says otherwise"
+            )
+        return "classification"
+    written = {str(value).strip() for value, number in zip(values, numbers, strict=True) if number is not None}
+    if several:
+        return "multilabel" if written <= {"0", "1", "False", "True"} else "regression"
+    text = any(number is None and not _is_missing(value) for value, number in zip(values, numbers, strict=True))
+    if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
+        return "regression"
+    return "classification" if {int(number) for number in written} == set(range(len(written))) else "regression"
+
+
+def parse_labels(
+    table: Table,
+    task_name: str,
+    columns: list[str],
+    cells: list[list[Any]],
+    sequences: list[str],
+    masks: list[list[bool]] | None,
+) -> tuple[list[Any], Task]:
+    """Turns label cells into numbers.
+
+    Returns:
+        One entry per row (a float, a class index, or a list of floats; for token tasks a list of one such entry per
+        residue, with -100 or NaN where there is no label) and the task.
+
+    Raises:
+        InputError: naming the row and column of the first wrong cell.
+    """
+    kind = task_name.removeprefix("token_")
+    per_token = task_name.startswith("token_")
+    if kind == "classification" and len(columns) > 1:
+        raise InputError(f"{table.source}: --task {task_name} takes one label column, got {_listed(columns)}")
+    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[kind]
+    parsed: list[list[Any]] = []  # by column, then by row
+    for column, values in zip(columns, cells, strict=True):
+        if per_token:
+            parsed.append(
+                [
+                    _parse_residues(place, column, value, sequence, kind)
+                    for place, value, sequence in zip(table.places, values, sequences, strict=True)
+                ]
+            )
+        else:
+            parsed.append([parse(place, column, value) for place, value in zip(table.places, values, strict=True)])
+    if masks is not None:
+        for column_labels in parsed:
+            for residues, mask in zip(column_labels, masks, strict=True):
+                residues[:] = [label if keep else None for label, keep in zip(residues, mask, strict=True)]
+
+    if kind == "classification":
+        flat = parsed[0] if not per_token else [label for residues in parsed[0] for label in residues]
+        names = _class_names(table, columns[0], {label for label in flat if label is not None})
+        index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
+        if per_token:
+            return [[index[label] for label in residues] for residues in parsed[0]], Task(task_name, tuple(columns), names)
+        return [index[label] for label in parsed[0]], Task(task_name, tuple(columns), names)
+
+    if per_token:
+        parsed = [[[math.nan if v is None else v for v in residues] for residues in column] for column in parsed]
+        labels = [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)]  # residue by column
+        labels = labels if len(columns) > 1 else [[value[0] for value in residues] for residues in labels]
+    else:
+        labels = list(map(list, zip(*parsed, strict=True))) if len(columns) > 1 else parsed[0]
+    _check_variation(table, columns, parsed, per_token)
+    return labels, Task(task_name, tuple(columns), tuple(columns))
+
+
+def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
+    """The labels of one row's residues: class names, or floats; None where a list has a null."""
+    symbols = _symbols(value) if kind != "classification" else [_class_text(s) for s in _symbols(value, numbers=False)]
+    if _is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing")
+    if len(symbols) != len(sequence):
+        raise InputError(
+            f"{place}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
+        )
+    if kind == "classification":
+        return symbols
+    parse = _parse_finite if kind == "regression" else _parse_binary
+    return [None if symbol is None else parse(place, column, symbol) for symbol in symbols]
+
+
+def _symbols(value: Any, numbers: bool = True) -> list[Any]:
+    """The per-residue entries of a cell: a list, numbers separated by white space, or one character each."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    text = str(value).strip()
+    parts = text.split()
+    if len(parts) > 1 and all(_parse_number(part) is not None for part in parts):
+        return [float(part) for part in parts] if numbers else parts
+    return list("".join(parts))
+
+
+def _label_length(value: Any) -> int:
+    if isinstance(value, str) and re.search(r"\d\.\d", value) and len(value.split()) == 1:
+        return 1  # one decimal number, whatever the number of its digits
+    return len(_symbols(value)) if isinstance(value, (str, list, tuple)) else 1
+
+
+def _parse_finite(place: Place, column: str, value: Any) -> float:
+    if _is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+    number = _parse_number(value)
+    if number is None:
+        raise InputError(f"{place}, column {column!r}: expected a number, got {value!r}")
+    if not math.isfinite(number):
+        raise InputError(f"{place}, column {column!r}: expected a finite number, got {value!r}")
+    return number
+
+
+def _parse_binary(place: Place, column: str, value: Any) -> float:
+    number = _parse_finite(place, column, value)
+    if number not in (0.0, 1.0):
+        raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
+    return number
+
+
+def _parse_class(place: Place, column: str, value: Any) -> str:
+    if _is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+    if isinstance(value, (list, tuple, dict)):
+        raise InputError(f"{place}, column {column!r}: expected one class, got {value!r}")
+    return _class_text(value)  # type: ignore[return-value]
+
+
+def _class_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a class that passed through a column of floats
+    return str(value).strip()
+
+
+def _parse_number(value: Any) -> float | None:
+    if isinstance(value, (bool, int, float, np.number)):
+        return float(value)
+    if not isinstance(value, str):
+        return None
+    if value.strip() in ("True", "False"):
+        return float(value.strip() == "True")
+    try:
+        # float() would also take 1_000 and digits of other scripts
+        return float(value) if re.fullmatch(r"[\s\w.+-]+", value, re.ASCII) and "_" not in value else None
+    except ValueError:
+        return None
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    return isinstance(value, str) and value.strip().lower() in _MISSING
+
+
+def _class_names(table: Table, column: str, names: set[str]) -> tuple[str, ...]:
+    if len(names) < 2:
+        only = next(iter(names), None)
+        raise InputError(f"{table.source}, column {column!r}: expected at least two classes, got only {only!r}")
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        return tuple(sorted(names, key=int))
+    return tuple(sorted(names))
+
+
+def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], per_token: bool) -> None:
+    for column, values in zip(columns, parsed, strict=True):
+        flat = [v for residues in values for v in residues] if per_token else values
+        distinct = {value for value in flat if not math.isnan(value)}
+        if len(distinct) < 2:
+            only = next(iter(distinct), None)
+            raise InputError(f"{table.source}, column {column!r}: every label is {only}, there is nothing to learn")
+
+
+def _read_masks(
+    table: Table, args: DataArguments, columns: list[str], sequences: list[str]
+) -> list[list[bool]] | None:
+    column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask")
+    if column is None:
+        return None
+    masks = []
+    for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
+        symbols = [_parse_number(symbol) for symbol in _symbols(row.get(column))]
+        if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
+            raise InputError(
+                f"{place}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got {len(symbols)} "
+                f"entries {str(row.get(column))[:20]!r}"
+            )
+        masks.append([symbol == 1.0 for symbol in symbols])
+    return masks
+
+
+# ── Splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _assign_splits(
+    table: Table, args: DataArguments, columns: list[str], sequences: list[str]
+) -> tuple[list[str], list[str]]:
+    """The split of every row, and what was decided."""
+    splits = table.splits or _read_split_column(table, args, columns)
+    notes = []
+    if splits is None:
+        splits = ["train"] * len(sequences)
+        notes.append("split: the table has none; rows are drawn at random, equal sequences together (--split_seed)")
+    splits = list(splits)
+    available = splits.count("train")
+    for split, fraction in (("test", args.test_fraction), ("validation", args.validation_fraction)):
+        if split not in splits:
+            _carve(splits, sequences, split, round(fraction * available), args.split_seed)
+            notes.append(f"split: {fraction:.0%} of the training rows become {split}, seed {args.split_seed}")
+    return splits, notes
+
+
+def _read_split_column(table: Table, args: DataArguments, columns: list[str]) -> list[str] | None:
+    column = _optional_column(table.source, columns, args.split_column, SPLIT_COLUMNS, "split")
+    if column is None:
+        return None
+    values = [row.get(column) for row in table.rows]
+    if all(_is_missing(value) for value in values):
+        return None
+    splits = []
+    for place, value in zip(table.places, values, strict=True):
+        split = SPLIT_NAMES.get(str(value).strip().lower())
+        if split is None:
+            raise InputError(f"{place}, column {column!r}: expected train, validation or test, got {value!r}")
+        splits.append(split)
+    return splits
+
+
+def _carve(splits: list[str], sequences: list[str], split: str, wanted: int, seed: int) -> None:
+    """Moves some `wanted` random training rows to another split, equal sequences together, in place."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, sequence in enumerate(sequences):
+        if splits[index] == "train":
+            groups[sequence.upper()].append(index)
+    keys = list(groups)
+    np.random.default_rng([seed, SPLITS.index(split)]).shuffle(keys)
+    moved = 0
+    for key in keys:
+        if moved >= max(1, wanted):
+            break
+        for index in groups[key]:
+            splits[index] = split
+        moved += len(groups[key])
+
+
+def _check_leaks(
+    splits: list[str], sequences: list[str], labels: list[Any], drop: bool
+) -> tuple[list[str], list[str]]:
+    """Reports, and with `drop` removes, sequences that stand in several splits; reports conflicting labels."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for index, sequence in enumerate(sequences):
+        rows[sequence.upper()].append(index)
+    repeated = [indices for indices in rows.values() if len(indices) > 1]
+    conflicting = [indices for indices in repeated if any(not _same(labels[i], labels[indices[0]]) for i in indices)]
+    notes = []
+    if conflicting:
+        notes.append(f"duplicates: {len(conflicting)} sequences stand in several rows with different labels")
+    splits = list(splits)
+    leaked = 0
+    for indices in repeated:
+        last = max(SPLITS.index(splits[i]) for i in indices)
+        early = [i for i in indices if SPLITS.index(splits[i]) < last]
+        leaked += len(early)
+        if drop:
+            for i in early:
+                splits[i] = "dropped"
+    if leaked:
+        done = "dropped" if drop else "kept; --drop_leaked drops them"
+        notes.append(f"duplicates: {leaked} rows have a sequence that is also in a later split ({done})")
+    return splits, notes
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a == b or str(a) == str(b)  # str, because NaN marks an unmeasured residue
+
+
+def _check_splits(table: Table, task: Task, labels: list[Any], indices: dict[str, list[int]]) -> None:
+    for split in SPLITS:
+        if not indices[split]:
+            raise InputError(
+                f"{table.source}: the {split} split has no rows ({len(table.rows)} rows in the table); "
+                "at least three different sequences are needed"
+            )
+    if task.kind == "classification":
+        flat = (labels[i] for i in indices["train"])
+        seen = {v for labels_of_row in flat for v in labels_of_row} if task.per_token else set(flat)
+        if len(seen - {IGNORE_INDEX}) < 2:
+            raise InputError(f"{table.source}, column {task.label_columns[0]!r}: the train split has only one class")
+
+
+# ── Encoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _encode(
+    tokenizer: LyraTokenizer, task: Task, sequences: list[str], labels: list[Any], indices: list[int]
+) -> Dataset:
+    label_type: Any = Value("int64") if task.kind == "classification" else Value("float64")
+    if len(task.names) > 1 and task.kind != "classification":
+        label_type = Sequence(label_type)
+    if task.per_token:
+        label_type = Sequence(label_type)
+    encoded = tokenizer.encode_bulk([sequences[i] for i in indices])
+    return Dataset.from_dict(
+        {
+            "input_ids": encoded,
+            "labels": [labels[i] for i in indices],
+            "length": [len(ids) for ids in encoded],
+        },
+        features=Features({"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}),
+    )
+
+
+class LyraCollator:
+    """Pads encoded rows to one batch of `input_ids` and `labels`; the model finds the pads by their id.
+
+    Labels of residues are padded with -100, and NaN (no measurement) becomes -100, so that the Trainer counts the
+    labels that the loss counts.
+
+    Args:
+        tokenizer: gives the id of a pad.
+        per_token: whether there is a label for each residue.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, per_token: bool):
+        self.pad_token_id = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+        self.per_token = per_token
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = {"input_ids": pad([e["input_ids"] for e in examples], self.pad_token_id)}
+        if "labels" in examples[0]:
+            batch["labels"] = self._stack_labels([np.asarray(e["labels"]) for e in examples])
+        return batch
+
+    def _stack_labels(self, labels: list[np.ndarray]) -> torch.Tensor:
+        if not self.per_token:
+            return torch.from_numpy(_single(np.stack(labels)))
+        length = max(map(len, labels))
+        padded = np.full((len(labels), length, *labels[0].shape[1:]), IGNORE_INDEX, dtype=labels[0].dtype)
+        for row, label in zip(padded, labels, strict=True):
+            row[: len(label)] = label
+        if padded.dtype.kind == "f":
+            padded[np.isnan(padded)] = IGNORE_INDEX
+        return torch.from_numpy(_single(padded))
+
+
+def pad(rows: list[Any], value: int) -> torch.Tensor:
+    """Rows of different length as one `(rows, longest)` tensor of int64, filled up on the right."""
+    batch = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for target, row in zip(batch, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(batch)
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(str(name)) for name in names)
+
+
+def _unless(given: Any) -> str:
+    return "" if given else " (found)"

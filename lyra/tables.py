@@ -1,0 +1,302 @@
+"""Reading and writing tables of sequences: CSV, TSV, JSON lines, Parquet and FASTA, each also gzipped.
+
+Rows are read one at a time, as dictionaries with the place they stand at, so that a table of any size can be streamed
+and every complaint can name its row.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".fasta": "fasta",
+    ".fas": "fasta",
+    ".fa": "fasta",
+    ".faa": "fasta",
+    ".fna": "fasta",
+}
+_PARQUET_BATCH = 1024
+
+Row = dict[str, Any]
+
+
+class InputError(ValueError):
+    """Something that a user gave is wrong; the message is one line that says where, what was expected and what came."""
+
+
+class Place(NamedTuple):
+    """Where a row stands: rows count from 1 without the header, lines as an editor counts them."""
+
+    path: str
+    row: int
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}, row {self.row}" + ("" if self.line is None else f" (line {self.line})")
+
+
+def table_format(path: str | os.PathLike) -> str:
+    """`"csv"`, `"tsv"`, `"jsonl"`, `"parquet"` or `"fasta"` by the suffix, before an optional `.gz`.
+
+    Raises:
+        InputError: for another suffix.
+    """
+    name = Path(path).name.lower().removesuffix(".gz")
+    suffix = Path(name).suffix
+    if suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise InputError(f"{path}: expected a file ending in {known} (and .gz), got {suffix or 'no suffix'!r}")
+    return SUFFIXES[suffix]
+
+
+def read_rows(path: str | os.PathLike) -> Iterator[tuple[Place, Row]]:
+    """Yields every row of a table with its place.
+
+    Cells of CSV and TSV are strings; those of JSON lines and Parquet have the file's types; FASTA records have the
+    columns `id`, `description` (the rest of the header) and `sequence`.
+
+    Raises:
+        InputError: naming the file and, where it can be known, the row and line.
+    """
+    path = str(path)
+    reader = {"csv": _read_csv, "tsv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "fasta": _read_fasta}[
+        table_format(path)
+    ]
+    try:
+        yield from reader(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: expected a file, got a directory") from None
+    except gzip.BadGzipFile:
+        raise InputError(f"{path}: the name ends in .gz but the content is not gzip") from None
+    except (EOFError, zlib.error):
+        raise InputError(f"{path}: the gzip content is damaged or cut off") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
+
+
+def header_fields(description: str) -> Row:
+    """The `key=value` fields of a FASTA header, separated by white space, `|` or `;`."""
+    return dict(re.findall(r"([A-Za-z_]\w*)=([^\s|;]+)", description))
+
+
+def file_sha256(paths: Iterable[str | os.PathLike]) -> str:
+    """One SHA-256 over the bytes of the files in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def write_beside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, renamed to `path` when the block ends well and removed otherwise.
+
+    Raises:
+        InputError: if the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file to write, got a directory")
+    # The suffixes stay last, because writers choose their format by them.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        partial.touch()
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or _one_line(error)})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class TableWriter:
+    """Writes rows with the columns of the first one, in the format of the path's suffix (not FASTA).
+
+    Args:
+        path: where to write; a final `.gz` compresses.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = str(path)
+        self.format = table_format(path)
+        if self.format == "fasta":
+            raise InputError(f"{path}: predictions are a table; expected .csv, .tsv, .jsonl or .parquet")
+        self._file: Any = None
+        self._writer: Any = None
+
+    def write(self, rows: list[Row]) -> None:
+        if not rows:
+            return
+        if self.format == "parquet":
+            batch = pa.Table.from_pylist(rows, schema=self._writer.schema if self._writer else None)
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self.path, batch.schema)
+            self._writer.write_table(batch)
+            return
+        if self._file is None:
+            opener = gzip.open if self.path.endswith(".gz") else open
+            self._file = opener(self.path, "wt", encoding="utf-8", newline="")
+        if self.format == "jsonl":
+            self._file.writelines(json.dumps(row, default=_json_scalar) + "\n" for row in rows)
+            return
+        if self._writer is None:
+            delimiter = "\t" if self.format == "tsv" else ","
+            self._writer = csv.DictWriter(self._file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for resource in (self._writer, self._file):
+            if hasattr(resource, "close"):
+                resource.close()
+
+
+def _read_csv(path: str) -> Iterator[tuple[Place, Row]]:
+    csv.field_size_limit(sys.maxsize)  # a chromosome is one field
+    lines = _text_lines(path)
+    first = next(lines, None)
+    if first is None:
+        raise InputError(f"{path}: the table is empty")
+    delimiter = "\t" if table_format(path) == "tsv" else max(",;\t", key=first.count)
+    reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(reader)]
+        _check_columns(path, header)
+        row = 0
+        for fields in reader:
+            if not fields:
+                continue  # a blank line
+            row += 1
+            place = Place(path, row, reader.line_num)
+            if len(fields) != len(header):
+                raise InputError(f"{place}: expected {len(header)} fields as in the header, got {len(fields)}")
+            yield place, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _read_jsonl(path: str) -> Iterator[tuple[Place, Row]]:
+    row = 0
+    for number, line in enumerate(_text_lines(path), start=1):
+        if not line.strip():
+            continue
+        row += 1
+        place = Place(path, row, number)
+        try:
+            pairs = json.loads(line, object_pairs_hook=_Pairs)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{place}: not valid JSON ({error})") from None
+        if not isinstance(pairs, _Pairs):
+            raise InputError(f"{place}: expected a JSON object, got {type(pairs).__name__}")
+        _check_columns(str(place), [name for name, _ in pairs])
+        yield place, dict(pairs)
+
+
+def _read_parquet(path: str) -> Iterator[tuple[Place, Row]]:
+    with _open_binary(path) as file, tempfile.TemporaryFile() as seekable:
+        if path.endswith(".gz"):
+            shutil.copyfileobj(file, seekable)
+            seekable.seek(0)
+        parquet = pq.ParquetFile(seekable if path.endswith(".gz") else file)
+        _check_columns(path, parquet.schema_arrow.names)
+        row = 0
+        for batch in parquet.iter_batches(_PARQUET_BATCH):
+            for values in batch.to_pylist():
+                row += 1
+                yield Place(path, row), values
+
+
+def _read_fasta(path: str) -> Iterator[tuple[Place, Row]]:
+    row, place, header, parts = 0, None, "", []
+    for number, line in enumerate(_text_lines(path), start=1):
+        line = line.strip()
+        if line.startswith(">"):
+            if place is not None:
+                yield place, _fasta_record(header, parts)
+            row += 1
+            place, header, parts = Place(path, row, number), line[1:].strip(), []
+        elif place is None and line:
+            raise InputError(f"{path}, line {number}: expected a FASTA header that starts with '>', got {line[:20]!r}")
+        else:
+            parts.append(line)
+    if place is not None:
+        yield place, _fasta_record(header, parts)
+
+
+def _fasta_record(header: str, parts: list[str]) -> Row:
+    name, _, description = header.partition(" ")
+    return {"id": name, "description": description.strip(), "sequence": "".join(parts)}
+
+
+class _Pairs(list):
+    """The key-value pairs of a JSON object, repeated keys included."""
+
+
+def _check_columns(where: str, names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{where}: the column {repeated[0]!r} is named twice")
+
+
+def _open_binary(path: str) -> BinaryIO:
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def _text_lines(path: str) -> Iterator[str]:
+    """The lines of a UTF-8 file, decoded one by one so that a wrong byte can be placed."""
+    with _open_binary(path) as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = raw[error.start]
+                raise InputError(f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8") from None
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(item) for item in value)
+    return value
+
+
+def _json_scalar(value: Any) -> Any:
+    """A plain number for a NumPy one, without the digits that widening fp32 invents."""
+    return float(str(value)) if hasattr(value, "dtype") else str(value)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
