@@ -58,7 +58,7 @@ def random_landscape(
         order: largest number of mutations that interact; 1 is additive. A saturating landscape has order 1 inside.
         positions: how many positions vary.
         letters_per_position: how many other letters each of them may take.
-        density: share of the possible interactions of each order above 1 that are not zero.
+        density: interactions of each order k above 1, relative to `positions * letters_per_position ** k`.
         saturating: see [`Landscape`].
         alphabet: name of the alphabet.
     """
@@ -123,10 +123,9 @@ def simulate(
 def _random_sets(
     rng: np.random.Generator, mutations: list[list[Mutation]], k: int, density: float
 ) -> set[frozenset[Mutation]]:
-    """About `density` of the sets of k mutations at neighbouring varying positions, so that local order matters."""
+    """Random sets of k mutations at different positions, `density` of `positions * letters_per_position ** k` of them."""
     sets = set()
-    possible = len(mutations) * len(mutations[0]) ** k
-    for _ in range(max(1, round(density * possible))):
+    for _ in range(max(1, round(density * len(mutations) * len(mutations[0]) ** k))):
         sites = rng.choice(len(mutations), k, replace=False)
         sets.add(frozenset(mutations[i][int(rng.integers(len(mutations[i])))] for i in sites))
     return sets

@@ -69,6 +69,18 @@ def table_format(path: str | os.PathLike) -> str:
     return SUFFIXES[suffix]
 
 
+def output_format(path: str | os.PathLike) -> str:
+    """As `table_format`, for a file to write.
+
+    Raises:
+        InputError: also for FASTA, which has no columns.
+    """
+    name = table_format(path)
+    if name == "fasta" or (name == "parquet" and str(path).endswith(".gz")):
+        raise InputError(f"{path}: expected a name ending in .csv, .tsv, .jsonl (or these and .gz) or .parquet to write")
+    return name
+
+
 def read_rows(path: str | os.PathLike) -> Iterator[tuple[Place, Row]]:
     """Yields every row of a table with its place.
 
@@ -144,9 +156,7 @@ class TableWriter:
 
     def __init__(self, path: str | os.PathLike):
         self.path = str(path)
-        self.format = table_format(path)
-        if self.format == "fasta":
-            raise InputError(f"{path}: predictions are a table; expected .csv, .tsv, .jsonl or .parquet")
+        self.format = output_format(path)
         self._file: Any = None
         self._writer: Any = None
 
@@ -289,7 +299,8 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
+        texts = [str(item) for item in value]
+        return ("" if all(len(text) == 1 for text in texts) else " ").join(texts)
     return value
 
 

@@ -1,0 +1,7 @@
+"""`python -m lyra`, also under `accelerate launch -m lyra`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,160 @@
+"""The command line: `lyra train`, `lyra predict`, `lyra embed`, `lyra demo`."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .tables import InputError
+
+_USAGE = """usage: lyra COMMAND ...
+
+  lyra train TABLE --output_dir DIR       train a model on a table of sequences and labels
+  lyra train CONFIG.yaml [--flag ...]     the same, with the flags in a YAML or JSON file
+  lyra predict MODEL TABLE -o OUT         add a model's predictions to a table
+  lyra embed MODEL TABLE -o OUT           write a model's vectors of a table's sequences
+  lyra demo --output_dir DIR              simulate a landscape, train on it and compare with an additive model
+
+lyra COMMAND --help lists the flags of a command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0, or 2 for bad input with one line on standard error."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {"train": _train, "predict": _predict, "embed": _embed, "demo": _demo}
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        print(f"lyra: error: expected a command among {', '.join(commands)}, got {argv[0]!r}", file=sys.stderr)
+        return 2
+    try:
+        commands[argv[0]](argv[1:])
+    except InputError as error:
+        print(f"lyra {argv[0]}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _train(argv: list[str]) -> None:
+    # Imported here, so that --help and a typing error answer at once.
+    from transformers import HfArgumentParser
+
+    from .data import DataArguments
+    from .training import LyraTrainingArguments, ModelArguments, train
+
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InputError(message)  # without the usage of some two hundred flags
+
+    flags = list(argv)
+    if flags and flags[0].endswith((".yaml", ".yml", ".json")):
+        flags = _config_flags(flags[0]) + flags[1:]
+    elif flags and not flags[0].startswith("-"):
+        flags = ["--data", *flags]
+    parser = Parser(
+        (DataArguments, ModelArguments, LyraTrainingArguments),  # type: ignore[arg-type]
+        prog="lyra train",
+        allow_abbrev=False,
+    )
+    if not any(flag.split("=")[0] == "--output_dir" for flag in flags) and not {"-h", "--help"} & set(flags):
+        raise InputError("--output_dir DIR is missing")
+    try:
+        arguments: Any = parser.parse_args_into_dataclasses(flags)
+    except (ValueError, ImportError) as error:
+        raise InputError(" ".join(str(error).split())) from None
+    record = train(*arguments, command=shlex.join(["lyra", "train", *argv]))
+    if record:
+        _print_metrics(record)
+        print(f"written: {arguments[2].output_dir}")
+
+
+def _predict(argv: list[str]) -> None:
+    from .inference import predict
+
+    parser = _table_parser("lyra predict", "Adds a model's predictions to a table.")
+    arguments = parser.parse_args(argv)
+    rows = predict(**_table_arguments(arguments))
+    print(f"written: {arguments.output}, {rows} rows")
+
+
+def _embed(argv: list[str]) -> None:
+    from .inference import embed
+
+    parser = _table_parser("lyra embed", "Writes a model's vectors of a table's sequences.")
+    parser.add_argument("--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue")
+    arguments = parser.parse_args(argv)
+    rows = embed(**_table_arguments(arguments), vectors=arguments.vectors)
+    print(f"written: {arguments.output}, {rows} sequences")
+
+
+def _demo(argv: list[str]) -> None:
+    from .demo import demo
+
+    parser = _Parser(prog="lyra demo", description="Simulates a landscape, trains on it and predicts.")
+    parser.add_argument("--output_dir", required=True, help="a new folder")
+    demo(Path(parser.parse_args(argv).output_dir))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _table_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz")
+    parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
+    parser.add_argument("--sequence_column", help="column of sequences; found by its name")
+    parser.add_argument("--unknown", choices=("error", "token"), default="error", help="letters outside the alphabet")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one")
+    parser.add_argument("--revision", help="of a Hub repository")
+    return parser
+
+
+def _table_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "model_name": arguments.model,
+        "source": arguments.input,
+        "output": arguments.output,
+        "sequence_column": arguments.sequence_column,
+        "unknown": arguments.unknown,
+        "device": arguments.device,
+        "revision": arguments.revision,
+    }
+
+
+def _config_flags(path: str) -> list[str]:
+    """The flags in a YAML or JSON file, as they would stand on the command line."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML or JSON file ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
+    flags = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            value = json.dumps(value)
+        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flags
+
+
+def _print_metrics(record: dict[str, Any]) -> None:
+    rows = [(key, record["validation"].get(key), value) for key, value in record["test"].items()]
+    width = max(len(key) for key, *_ in rows)
+    print(f"\nselected by validation {record['selected_by']}, epoch {record['best_epoch']:g}")
+    print(f"{'':{width}}  validation      test")
+    for key, validation, test in rows:
+        print(f"{key:{width}}  {'-' if validation is None else f'{validation:10.4f}':>10}{test:10.4f}")

@@ -1,0 +1,98 @@
+"""Plots of a training run, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import special
+from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+
+_DPI = 150
+_MAX_NAMED_CURVES = 10
+
+
+def plot_history(history: list[dict[str, Any]], metric: str, path: Path) -> None:
+    """Training and validation loss, and the selection metric, over the epochs of a Trainer's `log_history`."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss_axis, metric_axis = figure.subplots(1, 2)
+    for key, label in (("loss", "training"), ("eval_loss", "validation")):
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            loss_axis.plot(*zip(*points, strict=True), marker=".", label=label)
+    loss_axis.set(xlabel="epoch", ylabel="loss")
+    loss_axis.legend()
+    points = [(entry["epoch"], entry[f"eval_{metric}"]) for entry in history if f"eval_{metric}" in entry]
+    if points:
+        epochs, values = zip(*points, strict=True)
+        metric_axis.plot(epochs, values, marker=".", color="C1")
+        best = int(np.argmin(values) if metric in ("loss", "rmse", "mae") else np.argmax(values))
+        metric_axis.plot(epochs[best], values[best], "o", color="C3", label=f"selected: epoch {epochs[best]:g}")
+        metric_axis.legend()
+    metric_axis.set(xlabel="epoch", ylabel=f"validation {metric}")
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
+    """Predicted against measured values, each `(n,)`, with the line of equality."""
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axis = figure.subplots()
+    if len(labels) > 2000:
+        image = axis.hexbin(labels, predictions, gridsize=60, bins="log", mincnt=1, cmap="viridis")
+        figure.colorbar(image, ax=axis, label="sequences")
+    else:
+        axis.plot(labels, predictions, ".", markersize=4, alpha=0.6)
+    ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
+    axis.plot(ends, ends, color="0.4", linewidth=1, linestyle="--")
+    axis.set(xlabel="measured", ylabel="predicted", title=title)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
+    """Counts of true against predicted classes, coloured by their share of the true class.
+
+    Args:
+        logits: `(n, classes)`; labels: `(n,)` class indices.
+    """
+    counts = confusion_matrix(labels, logits.argmax(axis=1), labels=range(len(names)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(4.0, 1.5 + 0.5 * len(names))
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, ax=axis, label="share of the true class")
+    for i, j in np.ndindex(counts.shape):
+        axis.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+    axis.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(path, dpi=_DPI)
+
+
+def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
+    """A receiver operating characteristic per output in which both classes occur.
+
+    Args:
+        logits: `(n, outputs)`, for two classes those of a softmax.
+        labels: `(n,)` class indices, or `(n, outputs)` of 0 and 1 with NaN for none.
+    """
+    if labels.ndim == 1:
+        scores = special.softmax(logits, axis=1)
+        truths = np.stack([labels == c for c in range(len(names))], axis=1).astype(float)
+        if len(names) == 2:
+            scores, truths, names = scores[:, 1:], truths[:, 1:], names[1:]
+    else:
+        scores, truths = special.expit(logits), labels
+    figure = Figure(figsize=(4.8, 4.6), layout="constrained")
+    axis = figure.subplots()
+    for column, name in enumerate(names):
+        kept = ~np.isnan(truths[:, column])
+        truth, score = truths[kept, column], scores[kept, column]
+        if 0 < truth.sum() < truth.size:
+            false_rate, true_rate, _ = roc_curve(truth, score)
+            label = f"{name} ({roc_auc_score(truth, score):.3f})" if column < _MAX_NAMED_CURVES else None
+            axis.plot(false_rate, true_rate, linewidth=1, label=label)
+    axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
+    axis.legend(title="AUROC", fontsize="small", loc="lower right")
+    figure.savefig(path, dpi=_DPI)

@@ -1,0 +1,417 @@
+"""Training: parameter groups, the Trainer, and the job behind `lyra train`."""
+
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+
+from .configuration_lyra import LyraConfig
+from .data import IGNORE_INDEX, DataArguments, LyraCollator, Prepared, Task, prepare
+from .hub import model_card
+from .inference import compute_logits, load_model, prediction_columns
+from .metrics import SELECTED_BY, compute_metrics
+from .modeling_lyra import (
+    LyraForSequenceClassification,
+    LyraForTokenClassification,
+    LyraPreTrainedModel,
+    LyraRMSNorm,
+    LyraS4DKernel,
+    LyraS4DLayer,
+)
+from .plots import plot_confusion, plot_history, plot_measured, plot_roc
+from .tables import InputError, TableWriter
+from .tokenization_lyra import LyraTokenizer
+
+_CHECKPOINTS = "checkpoints"
+_LOWER_IS_BETTER = ("loss", "rmse", "mae")
+
+
+@dataclass
+class ModelArguments:
+    """Which model to train."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from; by default a new model."}
+    )
+    preset: str = field(
+        default="paper",
+        metadata={"help": "Architecture of a new model: the paper's, or four residual layers.", "choices": ("paper", "deep")},
+    )
+    config_overrides: list[str] | None = field(
+        default=None,
+        metadata={"help": "Fields of LyraConfig for a new model, as hidden_size=128 bidirectional=true ..."},
+    )
+
+
+@dataclass
+class LyraTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the paper's recipe as defaults (AdamW 1e-3, weight decay 0.01, 100 epochs)."""
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of AdamW."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; none for the state space parameters."})
+    num_train_epochs: float = field(default=100.0, metadata={"help": "Number of epochs."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Sequences per device and step."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Sequences per device in evaluation."})
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "Order of the training data; similar lengths share a batch."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint to resume from."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept besides the best."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Select the best epoch by validation."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={"help": "Validation metric to select by; default spearman, mcc or auroc, as the task is."},
+    )
+    report_to: str | None = field(default="none", metadata={"help": "Experiment trackers."})
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.cuda.is_available, metadata={"help": "Pin memory; by default where there is a GPU."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+    )
+    resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
+
+    def __post_init__(self):
+        chosen, greater = self.metric_for_best_model, self.greater_is_better
+        super().__post_init__()
+        # The parent puts "loss" where nothing was chosen; the task will choose.
+        self.metric_for_best_model, self.greater_is_better = chosen, greater
+
+
+class LyraTrainer(Trainer):
+    """The Hugging Face Trainer with Lyra's parameter groups and, by default, its collator and metrics.
+
+    Args:
+        task: what the labels mean, as `lyra.data.prepare` found it; gives the metrics.
+        kwargs: as for `transformers.Trainer`; `processing_class` is the [`LyraTokenizer`].
+    """
+
+    def __init__(self, *args, task: Task, **kwargs):
+        kwargs.setdefault("data_collator", LyraCollator(kwargs["processing_class"], task.per_token))
+        kwargs.setdefault("compute_metrics", lambda prediction: _evaluate(prediction, task))
+        super().__init__(*args, **kwargs)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
+        return self.optimizer
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Three groups for an optimizer: weights with decay; norms, biases and D without; step sizes and poles without.
+
+    The last group (`log_dt`, `log_A_real`, `A_imag`) stands alone because decay would pull the time scales of the
+    state space to one value, and because some recipes give it its own learning rate.
+    """
+    ssm, plain = set(), set()
+    for module in model.modules():
+        if isinstance(module, LyraS4DKernel):
+            ssm |= {id(p) for p in (module.log_dt, module.log_A_real, module.A_imag)}
+        elif isinstance(module, LyraS4DLayer):
+            plain.add(id(module.D))
+        elif isinstance(module, LyraRMSNorm):
+            plain.add(id(module.weight))
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, torch.nn.Parameter):
+            plain.add(id(bias))
+    groups: dict[str, list[torch.nn.Parameter]] = {"decay": [], "no_decay": [], "ssm": []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            name = "ssm" if id(parameter) in ssm else "no_decay" if id(parameter) in plain else "decay"
+            groups[name].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if name == "decay" else 0.0}
+        for name, parameters in groups.items()
+        if parameters
+    ]
+
+
+def train(
+    data_args: DataArguments, model_args: ModelArguments, args: LyraTrainingArguments, command: str = "lyra.train"
+) -> dict[str, Any]:
+    """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
+
+    Args:
+        command: how the run was started, for the record.
+
+    Returns:
+        The record that `metrics.json` holds.
+
+    Raises:
+        InputError: for wrong arguments or data, before anything is written.
+    """
+    started = time.monotonic()
+    _check_arguments(args)
+    output = Path(args.output_dir)  # type: ignore[arg-type]
+    _check_output(output, args)
+    data = prepare(data_args)
+    set_seed(args.seed)
+    tokenizer = LyraTokenizer(data.alphabet)
+    model = _build_model(model_args, data)
+    main = args.process_index == 0
+    if main:
+        print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n", flush=True)
+
+    args.metric_for_best_model = args.metric_for_best_model or SELECTED_BY[data.task.kind]
+    if args.greater_is_better is None:
+        args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in _LOWER_IS_BETTER
+    args.output_dir = str(output / _CHECKPOINTS)
+    patience = args.early_stopping_patience
+    trainer = LyraTrainer(
+        model,
+        args,
+        task=data.task,
+        train_dataset=data.dataset["train"],
+        eval_dataset=data.dataset["validation"],
+        processing_class=tokenizer,
+        callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
+    args.output_dir = str(output)
+
+    record: dict[str, Any] = {}
+    if main:
+        model.to(trainer.args.device).eval()
+        logits = {split: compute_logits(model, tokenizer, _sequences(data, split)) for split in ("validation", "test")}
+        record = _record(data, data_args, model_args, trainer, logits, command)
+        record["seconds"] = round(time.monotonic() - started, 1)
+        _write(output, model, tokenizer, data, trainer, logits["test"], record)
+    trainer.accelerator.wait_for_everyone()
+    return record
+
+
+def _check_arguments(args: LyraTrainingArguments) -> None:
+    limits = {
+        "num_train_epochs": (0, math.inf),
+        "learning_rate": (0, 10),
+        "per_device_train_batch_size": (0, 1 << 20),
+        "per_device_eval_batch_size": (0, 1 << 20),
+        "gradient_accumulation_steps": (0, 1 << 20),
+    }
+    for name, (low, high) in limits.items():
+        value = getattr(args, name)
+        if not low < value < high:
+            raise InputError(f"--{name}: expected a number above {low} and below {high:g}, got {value}")
+    if not 0 <= args.weight_decay < 10:
+        raise InputError(f"--weight_decay: expected a number from 0 to 10, got {args.weight_decay}")
+    if args.early_stopping_patience is not None and args.early_stopping_patience < 1:
+        raise InputError(f"--early_stopping_patience: expected at least 1, got {args.early_stopping_patience}")
+    if not args.load_best_model_at_end:
+        raise InputError("--load_best_model_at_end: expected true; the test split is scored with the selected model")
+
+
+def _check_output(output: Path, args: LyraTrainingArguments) -> None:
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: --output_dir is a file")
+    resuming = args.resume or args.resume_from_checkpoint
+    if output.is_dir() and any(output.iterdir()) and not resuming:
+        raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
+    if args.resume and (not (output / _CHECKPOINTS).is_dir() or get_last_checkpoint(str(output / _CHECKPOINTS)) is None):
+        raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
+    parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK) or not os.statvfs(parent).f_bavail or _read_only(parent):
+        raise InputError(f"{output}: --output_dir cannot be written")
+
+
+def _read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _build_model(model_args: ModelArguments, data: Prepared) -> LyraPreTrainedModel:
+    head = LyraForTokenClassification if data.task.per_token else LyraForSequenceClassification
+    labels = dict(enumerate(data.task.names))
+    fields: dict[str, Any] = {
+        "id2label": labels,
+        "label2id": {name: i for i, name in labels.items()},
+        "problem_type": data.task.problem_type,
+        "label_mean": None,
+        "label_std": None,
+    }
+    if data.task.kind == "regression":
+        fields["label_mean"], fields["label_std"] = _label_scale(data)
+    if model_args.model_name_or_path is not None:
+        if model_args.config_overrides:
+            raise InputError("--config_overrides: only for a new model, not with --model_name_or_path")
+        pretrained, _ = load_model(model_args.model_name_or_path, bare=True)
+        if pretrained.config.alphabet != data.alphabet:
+            raise InputError(
+                f"--model_name_or_path: {model_args.model_name_or_path} reads {pretrained.config.alphabet} sequences, "
+                f"these are {data.alphabet} (--alphabet)"
+            )
+        return head.from_pretrained(model_args.model_name_or_path, ignore_mismatched_sizes=True, **fields)
+    build = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
+    try:
+        config = build(alphabet=data.alphabet, **fields | _parse_overrides(model_args.config_overrides or []))
+    except Exception as error:  # the strict dataclass has its own kinds; the last line names field and value
+        raise InputError(f"--config_overrides: {str(error).strip().splitlines()[-1].strip()}") from None
+    return head(config)
+
+
+def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    known = set(LyraConfig.attribute_map) | set(LyraConfig.__annotations__) - {"alphabet", "label_mean", "label_std"}
+    parsed = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"--config_overrides: expected field=value with a field of LyraConfig, got {override!r}")
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[name] = text
+    return parsed
+
+
+def _label_scale(data: Prepared) -> tuple[Any, Any]:
+    """Mean and standard deviation of the training labels, numbers for one output and lists for several."""
+    outputs = len(data.task.names)
+    labels = data.dataset["train"]["labels"]
+    flat = np.concatenate([np.asarray(label, dtype=float).reshape(-1, outputs) for label in labels])
+    mean, std = np.nanmean(flat, axis=0), np.nanstd(flat, axis=0)
+    if (std == 0).any():
+        raise InputError(f"{data.source}: all training labels of {data.task.names[int(std.argmin())]!r} are the same")
+    return (float(mean[0]), float(std[0])) if outputs == 1 else (mean.tolist(), std.tolist())
+
+
+def _evaluate(prediction: EvalPrediction, task: Task) -> dict[str, float]:
+    labels = np.asarray(prediction.label_ids)
+    if task.per_token and task.kind != "classification":
+        labels = np.where(labels == IGNORE_INDEX, np.nan, labels)
+    return compute_metrics(task.kind, np.asarray(prediction.predictions), labels, task.names)
+
+
+def _sequences(data: Prepared, split: str) -> list[str]:
+    return ["".join(row[data.sequence_column].split()) for row in data.rows[split]]
+
+
+def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits `(items, outputs)` and labels of a split, where an item is a sequence or a labelled residue."""
+    labels = [np.asarray(label) for label in data.dataset[split]["labels"]]
+    if not data.task.per_token:
+        return np.stack(logits), np.stack(labels)
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def _record(
+    data: Prepared,
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    trainer: LyraTrainer,
+    logits: dict[str, list[np.ndarray]],
+    command: str,
+) -> dict[str, Any]:
+    args = trainer.args
+    scores = {
+        split: compute_metrics(data.task.kind, *_stack(data, split, each), data.task.names)
+        for split, each in logits.items()
+    }
+    metric = args.metric_for_best_model.removeprefix("eval_")  # type: ignore[union-attr]
+    return {
+        "task": data.task.name,
+        "outputs": list(data.task.names),
+        "alphabet": data.alphabet,
+        "selected_by": metric,
+        "best_epoch": _best_epoch(trainer),
+        "validation": scores["validation"],
+        "test": scores["test"],
+        "n": {split: len(data.rows[split]) for split in data.rows},
+        "parameters": trainer.model.num_parameters(),  # type: ignore[union-attr]
+        "data": {
+            "name": Path(data.source).name if os.path.exists(data.source) else data.source,
+            "hub_id": None if os.path.exists(data.source) else data.source,
+            "sha256": data.sha256,
+            "notes": [note.replace(data.source, Path(data.source).name) for note in data.notes[1:]],
+        },
+        "hyperparameters": {
+            "seed": args.seed,
+            "split_seed": data_args.split_seed,
+            "epochs": args.num_train_epochs,
+            "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            "optimizer": str(getattr(args.optim, "value", args.optim)),
+            "learning_rate": args.learning_rate,
+            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+            "weight_decay": args.weight_decay,
+            "max_grad_norm": args.max_grad_norm,
+            "early_stopping_patience": args.early_stopping_patience,
+            "preset": model_args.preset,
+            "config_overrides": " ".join(model_args.config_overrides or []),
+            "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
+        },
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("lyra-bio", "torch", "transformers", "datasets", "accelerate")},
+        "command": command,
+    }
+
+
+def _best_epoch(trainer: LyraTrainer) -> float:
+    """The epoch whose validation score is the best one that the Trainer kept."""
+    key = "eval_" + trainer.args.metric_for_best_model.removeprefix("eval_")  # type: ignore[union-attr]
+    entries = [entry for entry in trainer.state.log_history if key in entry]
+    pick = max if trainer.args.greater_is_better else min
+    return float(pick(entries, key=lambda entry: entry[key])["epoch"])
+
+
+def _write(
+    output: Path,
+    model: LyraPreTrainedModel,
+    tokenizer: LyraTokenizer,
+    data: Prepared,
+    trainer: LyraTrainer,
+    test_logits: list[np.ndarray],
+    record: dict[str, Any],
+) -> None:
+    """Writes everything beside, then moves it into place and drops the checkpoints of the finished run."""
+    partial = output / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "plots").mkdir(parents=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    added = prediction_columns(test_logits, model.config, data.task.per_token)
+    with TableWriter(partial / "predictions.csv") as writer:
+        writer.write([row | new for row, new in zip(data.rows["test"], added, strict=True)])
+    _plot(partial / "plots", data, trainer, test_logits, record)
+    example = min(_sequences(data, "test"), key=len)[:60]
+    model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
+    (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for item in partial.iterdir():
+        target = output / item.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(item, target)
+    partial.rmdir()
+    shutil.rmtree(output / _CHECKPOINTS)
+
+
+def _plot(folder: Path, data: Prepared, trainer: LyraTrainer, logits: list[np.ndarray], record: dict[str, Any]) -> None:
+    plot_history(trainer.state.log_history, record["selected_by"], folder / "training.png")
+    values, labels = _stack(data, "test", logits)
+    score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
+    names = data.task.names
+    if data.task.kind == "regression":
+        labels = labels.reshape(values.shape)
+        for i, name in enumerate(names):
+            kept = ~np.isnan(labels[:, i])
+            file = "measured.png" if len(names) == 1 else f"measured_{i}.png"
+            title = score if len(names) == 1 else name
+            plot_measured(values[kept, i], labels[kept, i], title, folder / file)
+    elif data.task.kind == "classification":
+        kept = labels != IGNORE_INDEX
+        plot_confusion(values[kept], labels[kept], names, score, folder / "confusion.png")
+        plot_roc(values[kept], labels[kept], names, score, folder / "roc.png")
+    else:
+        plot_roc(values, labels.reshape(values.shape), names, score, folder / "roc.png")
