@@ -102,7 +102,7 @@ def _body(record: dict[str, Any], name: str, architecture: str, example: str) ->
         "",
         "| setting | value |",
         "|---|---|",
-        *(f"| {_plain(key)} | {_plain(value)} |" for key, value in record["hyperparameters"].items()),
+        *(f"| {_plain(k)} | {_plain(v)} |" for k, v in record["hyperparameters"].items() if v not in (None, "")),
         f"| seconds | {record['seconds']} |",
         *(f"| {_plain(key)} | {_plain(value)} |" for key, value in record["versions"].items()),
         "",

@@ -1,7 +1,6 @@
 """Metrics over a whole set, as `evaluate` metrics that need no network.
 
-A metric that is undefined (a correlation with a constant, an AUROC of one class) is left out of the result, except
-that the metric a model is selected by counts as 0.
+A metric that is undefined (a correlation with a constant, an AUROC of one class) is left out of the result.
 """
 
 import math
@@ -14,7 +13,12 @@ from scipy import special, stats
 from sklearn import metrics as sk
 
 IGNORE_INDEX = -100
-SELECTED_BY = {"regression": "spearman", "classification": "mcc", "multilabel": "auroc"}
+METRICS = {
+    "regression": ("spearman", "pearson", "r2", "rmse", "mae"),
+    "classification": ("mcc", "accuracy", "f1", "auroc", "auprc"),
+    "multilabel": ("auroc", "auprc", "accuracy", "f1", "mcc"),
+}
+SELECTED_BY = {kind: names[0] for kind, names in METRICS.items()}
 
 
 class LyraMetric(evaluate.Metric):
@@ -95,30 +99,32 @@ def compute_metrics(kind: str, logits: np.ndarray, labels: np.ndarray, names: tu
         kind: `"regression"`, `"classification"` or `"multilabel"`.
         logits: `(..., outputs)` as the model gives them; for a regression, values in label units.
         labels: `(...)` class indices, or `(...)` or `(..., outputs)` values; -100 (a class) or NaN (a value) is no label.
-        names: of the outputs; several regression or multi-label outputs also get a metric each, `name_metric`.
+        names: of the outputs; with several regression or multi-label outputs the metrics are means over
+            them, and each output also has its own, `name_metric`.
 
     Returns:
-        Metric name to number. The selection metric `SELECTED_BY[kind]` is always among them.
+        Metric name to number, in the order of `METRICS[kind]`.
     """
     outputs = logits.shape[-1]
     logits = logits.reshape(-1, outputs).astype(np.float64)
     if kind == "classification":
         labels = labels.reshape(-1)
         kept = labels != IGNORE_INDEX
-        result = Classification().compute(
-            predictions=special.softmax(logits[kept], axis=1), references=labels[kept]
-        )
-    else:
-        labels = labels.reshape(-1, outputs).astype(np.float64)
-        compute = _regression if kind == "regression" else _multilabel
-        kept = ~np.isnan(labels)
-        single = [compute(logits[kept[:, i], i], labels[kept[:, i], i]) for i in range(outputs)]
-        result = single[0]
-        if outputs > 1:
-            result = {f"{name}_{key}": v for name, each in zip(names, single, strict=True) for key, v in each.items()}
-            keys = dict.fromkeys(key for each in single for key in each)
-            result |= {key: float(np.mean([each[key] for each in single if key in each])) for key in keys}
-    return {SELECTED_BY[kind]: 0.0} | result
+        probabilities = special.softmax(logits[kept], axis=1)
+        return _ordered(kind, Classification().compute(predictions=probabilities, references=labels[kept]))
+    labels = labels.reshape(-1, outputs).astype(np.float64)
+    compute = _regression if kind == "regression" else _multilabel
+    kept = ~np.isnan(labels)
+    single = [_ordered(kind, compute(logits[kept[:, i], i], labels[kept[:, i], i])) for i in range(outputs)]
+    if outputs == 1:
+        return single[0]
+    values = {key: [each[key] for each in single if key in each] for key in METRICS[kind]}
+    result = {key: float(np.mean(value)) for key, value in values.items() if value}
+    return result | {f"{name}_{key}": v for name, each in zip(names, single, strict=True) for key, v in each.items()}
+
+
+def _ordered(kind: str, result: dict[str, float]) -> dict[str, float]:
+    return {key: result[key] for key in METRICS[kind] if key in result}
 
 
 def _regression(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -20,7 +20,7 @@ from .configuration_lyra import LyraConfig
 from .data import IGNORE_INDEX, DataArguments, LyraCollator, Prepared, Task, prepare
 from .hub import model_card
 from .inference import compute_logits, load_model, prediction_columns
-from .metrics import SELECTED_BY, compute_metrics
+from .metrics import METRICS, SELECTED_BY, compute_metrics
 from .modeling_lyra import (
     LyraForSequenceClassification,
     LyraForTokenClassification,
@@ -86,10 +86,9 @@ class LyraTrainingArguments(TrainingArguments):
     resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
 
     def __post_init__(self):
-        chosen, greater = self.metric_for_best_model, self.greater_is_better
+        chosen = self.metric_for_best_model
         super().__post_init__()
-        # The parent puts "loss" where nothing was chosen; the task will choose.
-        self.metric_for_best_model, self.greater_is_better = chosen, greater
+        self.metric_for_best_model = chosen  # the parent put "loss" where nothing was chosen; the task will choose
 
 
 class LyraTrainer(Trainer):
@@ -102,8 +101,18 @@ class LyraTrainer(Trainer):
 
     def __init__(self, *args, task: Task, **kwargs):
         kwargs.setdefault("data_collator", LyraCollator(kwargs["processing_class"], task.per_token))
-        kwargs.setdefault("compute_metrics", lambda prediction: _evaluate(prediction, task))
+        kwargs.setdefault("compute_metrics", self._score)
+        self.task = task
         super().__init__(*args, **kwargs)
+
+    def _score(self, prediction: EvalPrediction) -> dict[str, float]:
+        labels = np.asarray(prediction.label_ids)
+        if self.task.per_token and self.task.kind != "classification":
+            labels = np.where(labels == IGNORE_INDEX, np.nan, labels)
+        scores = compute_metrics(self.task.kind, np.asarray(prediction.predictions), labels, self.task.names)
+        # Where the metric to select by is undefined, say a correlation with a constant prediction, it selects nothing.
+        selected = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        return scores if selected == "loss" else {selected: 0.0} | scores
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -161,6 +170,7 @@ def train(
     output = Path(args.output_dir)  # type: ignore[arg-type]
     _check_output(output, args)
     data = prepare(data_args)
+    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data.task)
     set_seed(args.seed)
     tokenizer = LyraTokenizer(data.alphabet)
     model = _build_model(model_args, data)
@@ -168,9 +178,7 @@ def train(
     if main:
         print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n", flush=True)
 
-    args.metric_for_best_model = args.metric_for_best_model or SELECTED_BY[data.task.kind]
-    if args.greater_is_better is None:
-        args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in _LOWER_IS_BETTER
+    args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
     args.output_dir = str(output / _CHECKPOINTS)
     patience = args.early_stopping_patience
     trainer = LyraTrainer(
@@ -214,6 +222,18 @@ def _check_arguments(args: LyraTrainingArguments) -> None:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {args.early_stopping_patience}")
     if not args.load_best_model_at_end:
         raise InputError("--load_best_model_at_end: expected true; the test split is scored with the selected model")
+
+
+def _selection_metric(chosen: str | None, task: Task) -> str:
+    """The validation metric to select by, without the Trainer's prefix."""
+    if chosen is None:
+        return SELECTED_BY[task.kind]
+    known = ["loss", *METRICS[task.kind]]
+    if len(task.names) > 1 and task.kind != "classification":
+        known += [f"{name}_{metric}" for name in task.names for metric in METRICS[task.kind]]
+    if chosen.removeprefix("eval_") not in known:
+        raise InputError(f"--metric_for_best_model: expected one of {', '.join(known)}, got {chosen!r}")
+    return chosen.removeprefix("eval_")
 
 
 def _check_output(output: Path, args: LyraTrainingArguments) -> None:
@@ -288,13 +308,6 @@ def _label_scale(data: Prepared) -> tuple[Any, Any]:
     return (float(mean[0]), float(std[0])) if outputs == 1 else (mean.tolist(), std.tolist())
 
 
-def _evaluate(prediction: EvalPrediction, task: Task) -> dict[str, float]:
-    labels = np.asarray(prediction.label_ids)
-    if task.per_token and task.kind != "classification":
-        labels = np.where(labels == IGNORE_INDEX, np.nan, labels)
-    return compute_metrics(task.kind, np.asarray(prediction.predictions), labels, task.names)
-
-
 def _sequences(data: Prepared, split: str) -> list[str]:
     return ["".join(row[data.sequence_column].split()) for row in data.rows[split]]
 
@@ -320,12 +333,11 @@ def _record(
         split: compute_metrics(data.task.kind, *_stack(data, split, each), data.task.names)
         for split, each in logits.items()
     }
-    metric = args.metric_for_best_model.removeprefix("eval_")  # type: ignore[union-attr]
     return {
         "task": data.task.name,
         "outputs": list(data.task.names),
         "alphabet": data.alphabet,
-        "selected_by": metric,
+        "selected_by": args.metric_for_best_model,
         "best_epoch": _best_epoch(trainer),
         "validation": scores["validation"],
         "test": scores["test"],
@@ -360,7 +372,7 @@ def _record(
 
 def _best_epoch(trainer: LyraTrainer) -> float:
     """The epoch whose validation score is the best one that the Trainer kept."""
-    key = "eval_" + trainer.args.metric_for_best_model.removeprefix("eval_")  # type: ignore[union-attr]
+    key = f"eval_{trainer.args.metric_for_best_model}"
     entries = [entry for entry in trainer.state.log_history if key in entry]
     pick = max if trainer.args.greater_is_better else min
     return float(pick(entries, key=lambda entry: entry[key])["epoch"])
