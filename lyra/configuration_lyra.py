@@ -153,11 +153,11 @@ class LyraConfig(PreTrainedConfig):
         _require(self.state_size % 2 == 0, "state_size", "even (conjugate pairs)", self.state_size)
         _require(self.pgc_kernel_size % 2 == 1, "pgc_kernel_size", "odd", self.pgc_kernel_size)
         for factor in self.pgc_expansion_factors:
-            channels = factor * self.hidden_size
+            channels = float(factor * self.hidden_size)
             _require(
-                channels >= 1 and channels == int(channels),
+                channels >= 1 and channels.is_integer(),
                 "pgc_expansion_factors",
-                f"multiples of 1/hidden_size (hidden_size is {self.hidden_size})",
+                f"factors that make a whole number of channels of `hidden_size` {self.hidden_size}",
                 self.pgc_expansion_factors,
             )
         _require(

@@ -201,6 +201,7 @@ def train(
         record["seconds"] = round(time.monotonic() - started, 1)
         _write(output, model, tokenizer, data, trainer, logits["test"], record)
     trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()  # a rank that just ended could abort the others
     return record
 
 
