@@ -64,13 +64,13 @@ def _train(argv: list[str]) -> None:
     if not any(flag.split("=")[0] == "--output_dir" for flag in flags) and not {"-h", "--help"} & set(flags):
         raise InputError("--output_dir DIR is missing")
     try:
-        arguments: Any = parser.parse_args_into_dataclasses(flags)
+        data_args, model_args, args = parser.parse_args_into_dataclasses(flags)
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from None
-    record = train(*arguments, command=shlex.join(["lyra", "train", *argv]))
+    record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *argv]))
     if record:
         _print_metrics(record)
-        print(f"written: {arguments[2].output_dir}")
+        print(f"written: {args.output_dir}")
 
 
 def _predict(argv: list[str]) -> None:
@@ -86,7 +86,9 @@ def _embed(argv: list[str]) -> None:
     from .inference import embed
 
     parser = _table_parser("lyra embed", "Writes a model's vectors of a table's sequences.")
-    parser.add_argument("--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue")
+    parser.add_argument(
+        "--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue"
+    )
     arguments = parser.parse_args(argv)
     rows = embed(**_table_arguments(arguments), vectors=arguments.vectors)
     print(f"written: {arguments.output}, {rows} sequences")

@@ -260,12 +260,12 @@ def load_table(args: DataArguments) -> Table:
     if not table.rows:
         raise InputError(f"{args.data}: the table has no rows")
     if args.labels is not None:
-        _join_labels(table, args)
+        _join_labels(table, args, args.labels)
     return table
 
 
 def _load_folder(folder: Path) -> Table:
-    files = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(file.name.lower().split(".")[0])
         if split and file.is_file() and any(suffix in file.name.lower() for suffix in SUFFIXES):
@@ -304,24 +304,24 @@ def _load_hub(name: str, config: str | None) -> Table:
     return table
 
 
-def _join_labels(table: Table, args: DataArguments) -> None:
+def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     """Adds the columns of `--labels` to the rows of the same id, in place."""
     by_id: dict[str, Row] = {}
-    for place, row in read_rows(args.labels):  # type: ignore[arg-type]
+    for place, row in read_rows(labels):
         if args.id_column not in row:
-            raise InputError(f"{args.labels}: no column {args.id_column!r} (--id_column), only {_listed(row)}")
+            raise InputError(f"{labels}: no column {args.id_column!r} (--id_column), only {_listed(row)}")
         key = str(row[args.id_column])
         if key in by_id:
             raise InputError(f"{place}, column {args.id_column!r}: {key!r} stands twice")
         by_id[key] = row
     for index, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
         if args.id_column not in row:
-            raise InputError(f"{place}: no column {args.id_column!r} (--id_column) to join {args.labels} by")
+            raise InputError(f"{place}: no column {args.id_column!r} (--id_column) to join {labels} by")
         key = str(row[args.id_column])
         if key not in by_id:
-            raise InputError(f"{place}, column {args.id_column!r}: {key!r} has no row in {args.labels}")
+            raise InputError(f"{place}, column {args.id_column!r}: {key!r} has no row in {labels}")
         table.rows[index] = row | by_id[key]
-    table.sha256 = file_sha256([args.data, args.labels]) if os.path.isfile(args.data) else table.sha256
+    table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
 
 
 def _add_header_fields(table: Table) -> None:
@@ -353,7 +353,9 @@ def find_column(source: str, columns: list[str], given: str | None, usual: tuple
     )
 
 
-def _optional_column(source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str) -> str | None:
+def _optional_column(
+    source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str
+) -> str | None:
     """As `find_column`, but None where the user named none and none has a usual name."""
     lower = {column.lower().strip() for column in columns}
     return find_column(source, columns, given, usual, what) if given is not None or lower & set(usual) else None
@@ -394,7 +396,7 @@ def clean_sequence(place: Place, column: str, value: Any) -> str:
 
 
 def detect_alphabet(sequences: list[str]) -> str:
-    """`"dna"` or `"rna"` where nine letters in ten are A, C, G, T, U or N (of proteins a third are), else `"protein"`."""
+    """`"dna"` or `"rna"` where nine letters in ten are A, C, G, T, U or N (of a protein a third), else `"protein"`."""
     counts: Counter[str] = Counter()
     for sequence in sequences:
         counts.update(sequence.upper())
@@ -403,9 +405,7 @@ def detect_alphabet(sequences: list[str]) -> str:
     return "rna" if counts["U"] > counts["T"] else "dna"
 
 
-def check_letters(
-    table: Table, sequences: list[str], column: str, alphabet: str, unknown: str
-) -> list[str]:
+def check_letters(table: Table, sequences: list[str], column: str, alphabet: str, unknown: str) -> list[str]:
     """Finds characters outside the alphabet; returns a note about them, or raises if `unknown` is `"error"`."""
     allowed = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
     counts: Counter[str] = Counter()
@@ -434,7 +434,8 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
     like_sequence = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
     several = len(cells) > 1
     # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
-    repeating = len(set(map(len, sequences))) == 1 and 2 * len({str(value) for value in values}) <= len(values)
+    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
+    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
     if _share(like_sequence) >= _MOST and not repeating:
         symbols = {symbol for value in values for symbol in _symbols(value)}
         if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
@@ -503,7 +504,9 @@ def parse_labels(
         names = _class_names(table, columns[0], {label for label in flat if label is not None})
         index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
         if per_token:
-            return [[index[label] for label in residues] for residues in parsed[0]], Task(task_name, tuple(columns), names)
+            return [[index[label] for label in residues] for residues in parsed[0]], Task(
+                task_name, tuple(columns), names
+            )
         return [index[label] for label in parsed[0]], Task(task_name, tuple(columns), names)
 
     if per_token:
@@ -620,9 +623,7 @@ def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], 
             raise InputError(f"{table.source}, column {column!r}: every label is {only}, there is nothing to learn")
 
 
-def _read_masks(
-    table: Table, args: DataArguments, columns: list[str], sequences: list[str]
-) -> list[list[bool]] | None:
+def _read_masks(table: Table, args: DataArguments, columns: list[str], sequences: list[str]) -> list[list[bool]] | None:
     column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask")
     if column is None:
         return None
@@ -692,9 +693,7 @@ def _carve(splits: list[str], sequences: list[str], split: str, wanted: int, see
         moved += len(groups[key])
 
 
-def _check_leaks(
-    splits: list[str], sequences: list[str], labels: list[Any], drop: bool
-) -> tuple[list[str], list[str]]:
+def _check_leaks(splits: list[str], sequences: list[str], labels: list[Any], drop: bool) -> tuple[list[str], list[str]]:
     """Reports, and with `drop` removes, sequences that stand in several splits; reports conflicting labels."""
     rows: dict[str, list[int]] = defaultdict(list)
     for index, sequence in enumerate(sequences):

@@ -20,7 +20,7 @@ _LANDSCAPES = {"polynomial of order 3": False, "sigmoid of a sum": True}
 
 
 def demo(output: Path) -> None:
-    """Simulates two landscapes, trains a model on each, predicts, and prints the test metrics beside an additive model's.
+    """Simulates two landscapes, trains on each, predicts, and prints the test metrics beside an additive model's.
 
     Args:
         output: a new folder for the tables, models and predictions.

@@ -66,8 +66,8 @@ def _body(record: dict[str, Any], name: str, architecture: str, example: str) ->
         "",
         "## Results",
         "",
-        f"Selected by `{record['selected_by']}` on the validation split (epoch {record['best_epoch']:g}); the test split "
-        "was scored once, with the selected model. Every metric is computed over the whole split.",
+        f"Selected by `{record['selected_by']}` on the validation split (epoch {record['best_epoch']:g}); the test "
+        "split was scored once, with the selected model. Every metric is computed over the whole split.",
         "",
         "| metric | validation | test |",
         "|---|---|---|",

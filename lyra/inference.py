@@ -35,9 +35,7 @@ _HEADS = {head.__name__: head for head in (LyraForSequenceClassification, LyraFo
 Chunk = list[tuple[Place, Row, str]]  # the third entry is the sequence without white space
 
 
-def load_model(
-    name: str, revision: str | None = None, bare: bool = False
-) -> tuple[LyraPreTrainedModel, LyraTokenizer]:
+def load_model(name: str, revision: str | None = None, bare: bool = False) -> tuple[LyraPreTrainedModel, LyraTokenizer]:
     """Loads a checkpoint and its tokenizer with this package's own code, ready to predict.
 
     Args:
@@ -59,7 +57,9 @@ def load_model(
     except InputError:
         raise
     except Exception as error:  # the libraries raise many kinds; all mean that this name is no usable checkpoint
-        raise InputError(f"{name}: cannot be loaded as a Lyra checkpoint ({' '.join(str(error).split())[:300]})") from None
+        raise InputError(
+            f"{name}: cannot be loaded as a Lyra checkpoint ({' '.join(str(error).split())[:300]})"
+        ) from None
     return model.eval(), tokenizer
 
 
@@ -131,8 +131,8 @@ def prediction_columns(logits: list[np.ndarray], config: LyraConfig, per_token: 
     """The columns that a prediction adds to each row.
 
     A regression adds `prediction` in label units (`prediction_<name>` each for several outputs). Classification adds
-    `prediction`, the likeliest class, and `probability_<class>` of each. Multi-label adds `prediction`, the labels above
-    one half joined by `;`, and `probability_<label>` of each. Token heads give a list with an entry per residue instead.
+    `prediction`, the likeliest class, and `probability_<class>` of each. Multi-label adds `prediction`, the labels
+    above one half joined by `;`, and `probability_<label>` of each. Token heads give a list with an entry per residue.
     """
     names = [str(config.id2label[i]) for i in range(config.num_labels)]  # type: ignore[index]
     sizes = [len(each) if per_token else 1 for each in logits]
@@ -272,7 +272,7 @@ class _NpzWriter:
         self.lengths: list[int] = []
 
     def __enter__(self) -> "_NpzWriter":
-        self._data = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._data = tempfile.TemporaryFile()
         return self
 
     def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:

@@ -98,7 +98,7 @@ def compute_metrics(kind: str, logits: np.ndarray, labels: np.ndarray, names: tu
     Args:
         kind: `"regression"`, `"classification"` or `"multilabel"`.
         logits: `(..., outputs)` as the model gives them; for a regression, values in label units.
-        labels: `(...)` class indices, or `(...)` or `(..., outputs)` values; -100 (a class) or NaN (a value) is no label.
+        labels: `(...)` class indices, or `(...)` or `(..., outputs)` values; a class -100 or a value NaN is no label.
         names: of the outputs; with several regression or multi-label outputs the metrics are means over
             them, and each output also has its own, `name_metric`.
 

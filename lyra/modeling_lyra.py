@@ -48,8 +48,10 @@ class LyraEmbeddings(nn.Module):
     def __init__(self, config: LyraConfig):
         super().__init__()
         self.alphabet = config.alphabet
-        letters = len(get_alphabet(config.alphabet).letters)
-        self.register_buffer("encodings", torch.empty(config.vocab_size, letters), persistent=False)  # (v, a)
+        alphabet = get_alphabet(config.alphabet)
+        letters = len(alphabet.letters)
+        self.encodings: torch.Tensor  # (v, a)
+        self.register_buffer("encodings", torch.empty(len(alphabet.tokens), letters), persistent=False)
         self.projection = nn.Linear(letters, config.hidden_size)
 
     def reset_encodings(self) -> None:
@@ -117,8 +119,8 @@ class LyraS4DKernel(nn.Module):
         init.normal_(self.C, std=math.sqrt(0.5))  # a complex number of variance 1
 
     def forward(self, length: int, dtype: torch.dtype) -> torch.Tensor:
-        parameters = (self.log_dt, self.log_A_real, self.A_imag, self.C)
-        return s4d_kernel(*(p.to(dtype) for p in parameters), length)  # (h, l)
+        log_dt, log_A_real, A_imag, C = (p.to(dtype) for p in (self.log_dt, self.log_A_real, self.A_imag, self.C))
+        return s4d_kernel(log_dt, log_A_real, A_imag, C, length)  # (h, l)
 
 
 class LyraS4DLayer(GradientCheckpointingLayer):
@@ -170,10 +172,10 @@ class LyraEncoder(nn.Module):
         if hidden_states.shape[1] == 0:
             raise ValueError("every sequence must have at least one position, got length 0")
         scale = None if mask is None else mask.unsqueeze(-1).to(hidden_states.dtype)  # (b, l, 1)
-        states = (hidden_states,)
+        states = [hidden_states]
         for block in (*self.pgc, *self.layers):
-            states = (*states, block(states[-1], scale))
-        return states
+            states.append(block(states[-1], scale))
+        return tuple(states)
 
     def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(b, l, d)` to `(b, d)` over the real positions; zeros for a sequence without any."""
@@ -255,7 +257,7 @@ class LyraModel(LyraPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: LyraEmbeddings) -> None:
         self.embeddings = value
 
     @can_return_tuple
@@ -301,26 +303,35 @@ class LyraModel(LyraPreTrainedModel):
         torch.Size([2, 5, 64])
         ```
         """
-        if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) != 1:
-            raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
-        if input_ids is not None:
-            if attention_mask is None:
-                attention_mask = input_ids != self.config.pad_token_id
-            inputs_embeds = self.embeddings(input_ids)
-        elif input_features is not None:
-            inputs_embeds = self.embeddings.project(input_features)
-        mask = _as_mask(attention_mask, inputs_embeds)
+        if input_ids is not None and attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        embeds = self._embed(input_ids, input_features, inputs_embeds)
+        mask = _as_mask(attention_mask, embeds)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
 
-        hidden_states = self.encoder(inputs_embeds, mask)
+        hidden_states = self.encoder(embeds, mask)
         return BaseModelOutputWithPooling(
             last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
             pooler_output=self.encoder.final_norm(self.encoder.pool(hidden_states[-1], mask)),
             hidden_states=hidden_states if output_hidden_states else None,
         )
 
-
+    def _embed(
+        self,
+        input_ids: torch.Tensor | None,
+        input_features: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The one input that is given, as `(b, l, d)`."""
+        if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) == 1:
+            if input_ids is not None:
+                return self.embeddings(input_ids)
+            if input_features is not None:
+                return self.embeddings.project(input_features)
+            if inputs_embeds is not None:
+                return inputs_embeds
+        raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
 
 
 class LyraForSequenceClassification(LyraPreTrainedModel):
@@ -431,7 +442,7 @@ class LyraForMaskedLM(LyraPreTrainedModel):
     def __init__(self, config: LyraConfig):
         super().__init__(config)
         self.lyra = LyraModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.lm_head = nn.Linear(config.hidden_size, self.lyra.embeddings.encodings.shape[0])
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -625,9 +636,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
     return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none"), labels != IGNORE_INDEX
 
 
-def _reduce(
-    losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
-) -> torch.Tensor:
+def _reduce(losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
     if num_items_in_batch is None:
         num_items_in_batch = present.sum().clamp(min=1)
     return torch.where(present, losses, 0).sum() / num_items_in_batch

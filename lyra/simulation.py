@@ -123,7 +123,7 @@ def simulate(
 def _random_sets(
     rng: np.random.Generator, mutations: list[list[Mutation]], k: int, density: float
 ) -> set[frozenset[Mutation]]:
-    """Random sets of k mutations at different positions, `density` of `positions * letters_per_position ** k` of them."""
+    """Random sets of k mutations at different positions; see `density` of [`random_landscape`]."""
     sets = set()
     for _ in range(max(1, round(density * len(mutations) * len(mutations[0]) ** k))):
         sites = rng.choice(len(mutations), k, replace=False)

@@ -63,9 +63,7 @@ def s4d_kernel(
     return kernel[:, :length]
 
 
-def fft_convolution(
-    u: torch.Tensor, kernel: torch.Tensor, reverse_kernel: torch.Tensor | None = None
-) -> torch.Tensor:
+def fft_convolution(u: torch.Tensor, kernel: torch.Tensor, reverse_kernel: torch.Tensor | None = None) -> torch.Tensor:
     """Causal convolution of every channel with its kernel by the fast Fourier transform, O(l log l).
 
     Args:
@@ -100,9 +98,7 @@ def _discretize(
     return C_real * B_real - C_imag * B_imag, C_real * B_imag + C_imag * B_real
 
 
-def _powers(
-    dtA_real: torch.Tensor, dtA_imag: torch.Tensor, steps: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _powers(dtA_real: torch.Tensor, dtA_imag: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """exp(t dt A) for every t in `steps`, real and imaginary part, each `(h, n/2, steps)`."""
     decay = torch.exp(dtA_real.unsqueeze(-1) * steps)
     angle = dtA_imag.unsqueeze(-1) * steps

@@ -77,7 +77,9 @@ def output_format(path: str | os.PathLike) -> str:
     """
     name = table_format(path)
     if name == "fasta" or (name == "parquet" and str(path).endswith(".gz")):
-        raise InputError(f"{path}: expected a name ending in .csv, .tsv, .jsonl (or these and .gz) or .parquet to write")
+        raise InputError(
+            f"{path}: expected a name ending in .csv, .tsv, .jsonl (or these and .gz) or .parquet to write"
+        )
     return name
 
 
@@ -246,7 +248,8 @@ def _read_parquet(path: str) -> Iterator[tuple[Place, Row]]:
 
 
 def _read_fasta(path: str) -> Iterator[tuple[Place, Row]]:
-    row, place, header, parts = 0, None, "", []
+    row, place, header = 0, None, ""
+    parts: list[str] = []
     for number, line in enumerate(_text_lines(path), start=1):
         line = line.strip()
         if line.startswith(">"):
@@ -289,7 +292,9 @@ def _text_lines(path: str) -> Iterator[str]:
                 yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 byte = raw[error.start]
-                raise InputError(f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8") from None
+                raise InputError(
+                    f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
+                ) from None
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -46,7 +46,7 @@ class ModelArguments:
     )
     preset: str = field(
         default="paper",
-        metadata={"help": "Architecture of a new model: the paper's, or four residual layers.", "choices": ("paper", "deep")},
+        metadata={"help": "Architecture of a new model: the paper's, or the deep one.", "choices": ("paper", "deep")},
     )
     config_overrides: list[str] | None = field(
         default=None,
@@ -114,11 +114,11 @@ class LyraTrainer(Trainer):
         selected = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         return scores if selected == "loss" else {selected: 0.0} | scores
 
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             model = self.model if model is None else model
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
-            self.optimizer = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
+            self.optimizer: Any = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
         return self.optimizer
 
 
@@ -243,8 +243,9 @@ def _check_output(output: Path, args: LyraTrainingArguments) -> None:
     resuming = args.resume or args.resume_from_checkpoint
     if output.is_dir() and any(output.iterdir()) and not resuming:
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
-    if args.resume and (not (output / _CHECKPOINTS).is_dir() or get_last_checkpoint(str(output / _CHECKPOINTS)) is None):
-        raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
+    checkpoints = output / _CHECKPOINTS
+    if args.resume and not (checkpoints.is_dir() and get_last_checkpoint(str(checkpoints))):
+        raise InputError(f"{output}: --resume found no checkpoint in {checkpoints}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK) or not os.statvfs(parent).f_bavail or _read_only(parent):
         raise InputError(f"{output}: --output_dir cannot be written")

@@ -1,6 +1,7 @@
 """Turns a state dict of the published Lyra implementation into a checkpoint of this package, exactly.
 
-    python scripts/convert_original_checkpoint.py STATE_DICT.pt OUTPUT_DIR --alphabet protein --letters ILVFMCAGPTSYWQNHEDKR
+    python scripts/convert_original_checkpoint.py STATE_DICT.pt OUTPUT_DIR \\
+        --alphabet protein --letters ILVFMCAGPTSYWQNHEDKR
 
 The architecture (channels, expansions, state size, labels) is read from the shapes. `--letters` is the order of the
 one-hot columns that the state dict was trained with: ILVFMCAGPTSYWQNHEDKR for proteins, ACGT for DNA, ATCG for RNA.
@@ -48,9 +49,7 @@ def convert(original: StateDict, alphabet: str, letters: str) -> LyraForSequence
     expected = model.state_dict()
     for old, new in names.items():
         if converted[new].shape != expected[new].shape:
-            raise InputError(
-                f"{old!r}: expected shape {tuple(expected[new].shape)}, got {tuple(converted[new].shape)}"
-            )
+            raise InputError(f"{old!r}: expected shape {tuple(expected[new].shape)}, got {tuple(converted[new].shape)}")
     model.load_state_dict(converted)
     return model.eval()
 

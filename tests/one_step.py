@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import torch
+from transformers import Trainer, TrainingArguments
+
 from lyra import LyraConfig, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
 from lyra.data import LyraCollator
-from transformers import Trainer, TrainingArguments
 
 LENGTHS = [3, 9, 4, 8, 5, 5, 2, 7]  # so that the parts of the batch have different numbers of labels
 PROBLEMS = {

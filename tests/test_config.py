@@ -1,6 +1,7 @@
 """The config: paper-exact defaults, the documented names, and errors that name the field."""
 
 import pytest
+
 from lyra import Lyra, LyraConfig, LyraForSequenceClassification
 
 

@@ -22,7 +22,9 @@ def published_state_dict(letters, d=16, pairs=4, labels=1, scale="weight"):
     def linear(name, a, b):
         return {f"{name}.weight": random(b, a) / a**0.5, f"{name}.bias": random(b)}
 
-    state = linear("encoder", letters, d) | {f"norm.{scale}": random(d), "s4d.D": random(d)} | linear("decoder", d, labels)
+    state = (
+        linear("encoder", letters, d) | {f"norm.{scale}": random(d), "s4d.D": random(d)} | linear("decoder", d, labels)
+    )
     for name, channels in (("pgc1", d // 4), ("pgc2", 2 * d)):
         state |= linear(f"{name}.in_proj", d, 2 * channels) | linear(f"{name}.out_proj", channels, d)
         state |= {f"{name}.in_norm.{scale}": random(2 * channels), f"{name}.out_norm.{scale}": random(d)}

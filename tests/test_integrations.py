@@ -3,6 +3,8 @@
 import peft
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, pipeline
+
 from lyra import (
     LyraForMaskedLM,
     LyraForSequenceClassification,
@@ -10,7 +12,6 @@ from lyra import (
     LyraModel,
     LyraTokenizer,
 )
-from transformers import AutoModelForSequenceClassification, pipeline
 
 
 def saved(model, folder):
@@ -37,7 +38,9 @@ def test_classes_pipeline(tiny, tmp_path):
 
 def test_token_classification_pipeline(tiny, tmp_path):
     config = tiny(num_labels=3, id2label={0: "H", 1: "E", 2: "C"}, label2id={"H": 0, "E": 1, "C": 2})
-    label = pipeline("token-classification", model=saved(LyraForTokenClassification(config), tmp_path), ignore_labels=[])
+    label = pipeline(
+        "token-classification", model=saved(LyraForTokenClassification(config), tmp_path), ignore_labels=[]
+    )
     entries = label("mk TA")
     assert [(e["word"], e["start"], e["end"]) for e in entries] == [("M", 0, 1), ("K", 1, 2), ("T", 3, 4), ("A", 4, 5)]
 
@@ -86,7 +89,9 @@ def test_compile_with_inductor_trains(tiny):
     model = LyraForSequenceClassification(tiny(num_labels=1))
     ids, labels = torch.randint(3, 23, (2, 30)), torch.randn(2)
     expected = torch.autograd.grad(model(ids, labels=labels).loss, list(model.parameters()))
-    actual = torch.autograd.grad(torch.compile(model, fullgraph=True)(ids, labels=labels).loss, list(model.parameters()))
+    actual = torch.autograd.grad(
+        torch.compile(model, fullgraph=True)(ids, labels=labels).loss, list(model.parameters())
+    )
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-3, atol=1e-5)
 
@@ -115,7 +120,9 @@ def test_autocast_trains(tiny, dtype):
 def test_lora(tiny, tmp_path):
     base = LyraForSequenceClassification(tiny(num_labels=1))
     folder = saved(base, tmp_path / "base")
-    options = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["in_proj", "out_proj", "output_linear", "projection"])
+    options = peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=["in_proj", "out_proj", "output_linear", "projection"]
+    )
     model = peft.get_peft_model(base, options)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     ids = torch.randint(3, 23, (2, 12))
@@ -123,7 +130,9 @@ def test_lora(tiny, tmp_path):
         model(input_ids=ids, labels=torch.randn(2)).loss.backward()
         optimizer.step()
     model.eval().save_pretrained(tmp_path / "adapter")
-    again = peft.PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(folder), tmp_path / "adapter")
+    again = peft.PeftModel.from_pretrained(
+        AutoModelForSequenceClassification.from_pretrained(folder), tmp_path / "adapter"
+    )
     torch.testing.assert_close(again.eval()(input_ids=ids).logits, model(input_ids=ids).logits)
     merged = again.merge_and_unload()
     torch.testing.assert_close(merged(ids).logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-5)

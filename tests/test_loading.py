@@ -7,6 +7,14 @@ import textwrap
 
 import pytest
 import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
 from lyra import (
     LyraConfig,
     LyraForMaskedLM,
@@ -14,13 +22,6 @@ from lyra import (
     LyraForTokenClassification,
     LyraModel,
     LyraTokenizer,
-)
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
 )
 
 HEADS = {

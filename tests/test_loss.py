@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import numpy as np
+import one_step
 import pytest
 import torch
 import torch.nn.functional as F
-import one_step
+
 from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification
 
 IDS = torch.randint(3, 23, (4, 6), generator=torch.Generator().manual_seed(1))

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from lyra import (
     Lyra,
     LyraConfig,
@@ -12,7 +14,6 @@ from lyra import (
     LyraForTokenClassification,
     LyraModel,
 )
-from torch import nn
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 237, 1023, 1024, 1025])
@@ -85,7 +86,7 @@ def test_the_vocabulary_cannot_be_resized(tiny):
     model = LyraForSequenceClassification(tiny())
     assert model.resize_token_embeddings() is model.lyra.embeddings
     assert model.resize_token_embeddings(32) is model.lyra.embeddings
-    with pytest.raises(ValueError, match="`new_num_tokens` must be 32, got 40: .* fixed by the alphabet 'protein'"):
+    with pytest.raises(ValueError, match=r"`new_num_tokens` must be 32, got 40: .* fixed by the alphabet 'protein'"):
         model.resize_token_embeddings(40)
 
 

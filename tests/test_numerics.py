@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from lyra import LyraConfig, LyraForSequenceClassification, LyraModel
 from lyra.modeling_lyra import LyraS4DKernel, LyraS4DLayer, _initialize
 from lyra.ssm_lyra import _fast_even_size, fft_convolution, s4d_kernel

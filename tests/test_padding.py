@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lyra import (
     Lyra,
     LyraForMaskedLM,

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
 from lyra import LyraConfig, LyraTokenizer
 from lyra.alphabet_lyra import ALPHABETS, get_alphabet
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 ALPHABET_NAMES = ["protein", "dna", "rna", "HPNC"]
 
