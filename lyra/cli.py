@@ -33,11 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lyra: error: expected a command among {', '.join(commands)}, got {argv[0]!r}", file=sys.stderr)
         return 2
     try:
+        _quiet_loading()
         commands[argv[0]](argv[1:])
     except InputError as error:
         print(f"lyra {argv[0]}: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _quiet_loading() -> None:
+    """Switches off the library's bars for loading and saving one small file, which break up those of long work."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _train(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ from .tables import InputError, TableWriter
 from .training import LyraTrainingArguments, ModelArguments, train
 
 _ROWS = 6000
-_EPOCHS = 40
+_EPOCHS = 30
 _LANDSCAPES = {"polynomial of order 3": False, "sigmoid of a sum": True}
 
 
@@ -38,7 +38,7 @@ def demo(output: Path) -> None:
         table = _simulate_table(folder / "variants.csv", number, saturating)
         record = train(
             DataArguments(data=str(table)),
-            ModelArguments(preset="deep", config_overrides=["hidden_size=32", "bidirectional=true", "dropout=0.05"]),
+            ModelArguments(config_overrides=["bidirectional=true", "dropout=0.05"]),
             LyraTrainingArguments(
                 output_dir=str(folder / "model"),
                 num_train_epochs=_EPOCHS,

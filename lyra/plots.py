@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from scipy import special
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
 _DPI = 150
-_MAX_NAMED_CURVES = 10
+_MAX_NAMED_CURVES = 20
 
 
 def plot_history(history: list[dict[str, Any]], metric: str, path: Path) -> None:
@@ -63,7 +64,8 @@ def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...
     figure.colorbar(image, ax=axis, label="share of the true class")
     for i, j in np.ndindex(counts.shape):
         axis.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    axis.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right")
+    long = max(map(len, names)) > 3
+    axis.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true", title=title)
     figure.savefig(path, dpi=_DPI)
@@ -85,6 +87,7 @@ def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], tit
         scores, truths = special.expit(logits), labels
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
     axis = figure.subplots()
+    axis.set_prop_cycle(color=colormaps["tab20" if len(names) > 10 else "tab10"](range(len(names))))
     for column, name in enumerate(names):
         kept = ~np.isnan(truths[:, column])
         truth, score = truths[kept, column], scores[kept, column]

@@ -46,7 +46,7 @@ def random_landscape(
     order: int = 3,
     positions: int = 12,
     letters_per_position: int = 3,
-    density: float = 0.1,
+    density: float = 0.5,
     saturating: bool = False,
     alphabet: str = "protein",
 ) -> Landscape:
@@ -76,9 +76,11 @@ def random_landscape(
     if saturating:
         return Landscape(wild_type, {s: 3 * c for s, c in coefficients.items()}, saturating=True)
     for k in range(2, order + 1):
-        # Every order contributes about the same variance to a variant in which each site is mutated half of the time.
         sets = _random_sets(rng, mutations, k, density)
-        scale = np.sqrt(len(coefficients) / max(1, len(sets))) * 2.0 ** ((k - 1) / 2) / 3
+        # Every order contributes the same to the mean square: a variant of `simulate` has a given mutation with
+        # probability p, and all the mutations of a set with p^k.
+        p = 0.5 / letters_per_position
+        scale = np.sqrt(positions * letters_per_position * p / (len(sets) * p**k))
         coefficients |= {s: float(rng.normal(scale=scale)) for s in sets}
     return Landscape(wild_type, coefficients)
 

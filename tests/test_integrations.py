@@ -1,5 +1,7 @@
 """What transformers, PEFT, accelerate and the compiler do with a model works unchanged."""
 
+import shutil
+
 import peft
 import pytest
 import torch
@@ -84,6 +86,7 @@ def test_compile_full_graph_with_dynamic_length(tiny, bidirectional):
         torch.testing.assert_close(compiled(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the inductor backend needs a C++ compiler")
 def test_compile_with_inductor_trains(tiny):
     torch.compiler.reset()
     model = LyraForSequenceClassification(tiny(num_labels=1))

@@ -1,0 +1,36 @@
+# `make demo` and `make test` do all the set-up themselves, from any state; everything lives in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Nothing in the demo or the tests may reach the Hub.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: setup demo test lint format clean
+
+setup: $(VENV)/.ready
+
+# Rebuilt when the requirements change, and when a half-made one was left behind.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch" setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	touch $@
+
+demo: setup
+	rm -rf demo
+	$(BIN)/lyra demo --output_dir demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache
