@@ -5,11 +5,16 @@ BIN := $(VENV)/bin
 # Nothing in the demo or the tests may reach the Hub.
 export HF_HUB_OFFLINE := 1
 
+# An environment whose Python is gone or broken is none.
+ifeq ($(shell $(BIN)/python -m pip --version 2>/dev/null),)
+$(shell rm -f $(VENV)/.ready)
+endif
+
 .PHONY: setup demo test lint format clean
 
 setup: $(VENV)/.ready
 
-# Rebuilt when the requirements change, and when a half-made one was left behind.
+# Made again when the requirements change or when it was left half-made.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch" setuptools

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ lyra COMMAND --help lists the flags of a command.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, or 2 for bad input with one line on standard error."""
+    """Runs one command; returns its exit code: 0, 2 for bad input with one line on standard error, 130 when stopped."""
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": _train, "predict": _predict, "embed": _embed, "demo": _demo}
     if not argv or argv[0] in ("-h", "--help"):
@@ -36,9 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _quiet_loading()
         commands[argv[0]](argv[1:])
     except InputError as error:
-        print(f"lyra {argv[0]}: error: {error}", file=sys.stderr)
-        return 2
+        return _fail(argv[0], str(error))
+    except OSError as error:  # a full disk, say, in the middle of the work
+        return _fail(argv[0], " ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return _fail(argv[0], "interrupted" + ("; --resume continues" if argv[0] == "train" else ""), code=130)
     return 0
+
+
+def _fail(command: str, message: str, code: int = 2) -> int:
+    if os.environ.get("RANK", "0") == "0":  # not once more for every process
+        print(f"lyra {command}: error: {message}", file=sys.stderr)
+    return code
 
 
 def _quiet_loading() -> None:

@@ -168,13 +168,14 @@ def train(
     started = time.monotonic()
     _check_arguments(args)
     output = Path(args.output_dir)  # type: ignore[arg-type]
-    _check_output(output, args)
+    main = args.process_index == 0
+    if main:
+        _check_output(output, args)
     data = prepare(data_args)
     args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data.task)
     set_seed(args.seed)
     tokenizer = LyraTokenizer(data.alphabet)
     model = _build_model(model_args, data)
-    main = args.process_index == 0
     if main:
         print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n", flush=True)
 

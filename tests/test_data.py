@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 
-from lyra import LyraTokenizer
+from lyra import LyraTokenizer, data
 from lyra.data import SPLITS, DataArguments, LyraCollator, prepare
 from lyra.tables import InputError
 
@@ -167,6 +168,22 @@ def test_folders_fasta_and_joined_labels(tmp_path):
     fasta = tmp_path / "t.fa"
     fasta.write_text("".join(f">s{i} label={i}.5\n{s[:4]}\n{s[4:]}\n" for i, s in enumerate(SEQUENCES)))
     assert found(fasta).task.name == "regression"
+
+
+def test_a_hub_data_set(monkeypatch):
+    """What `load_dataset` returns is read like a table; the Hub itself is out of reach here."""
+    splits = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 9)}
+    loaded = DatasetDict(
+        {s: Dataset.from_dict({"seq": SEQUENCES[part], "score": VALUES[part]}) for s, part in splits.items()}
+    )
+    asked = []
+    monkeypatch.setattr(data, "load_dataset", lambda *name: asked.append(name) or loaded)
+    monkeypatch.setattr(data.datasets_config, "HF_HUB_OFFLINE", False)
+    prepared = found("user/name", data_config="fold_1")
+    assert asked == [("user/name", "fold_1")] and prepared.source == "user/name"
+    assert [len(prepared.rows[split]) for split in SPLITS] == [6, 1, 2]
+    monkeypatch.setattr(data, "load_dataset", lambda *name: DatasetDict({"unsplit": loaded["train"]}))
+    assert "expected splits named train, validation and test, got 'unsplit'" in complaint("user/name")
 
 
 def test_json_lists_as_labels(tmp_path):

@@ -1,0 +1,55 @@
+"""What the README and the docstrings show runs and prints what they say."""
+
+import contextlib
+import doctest
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+import lyra
+from lyra import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "my_model" not in block]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_readme_code_prints_what_its_comments_say(block):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(block, {})
+    for promised in re.findall(r"\)  # (Parameters: .*)|^# (Parameters: .*)", block, re.MULTILINE):
+        assert "".join(promised) in printed.getvalue()
+
+
+@pytest.mark.parametrize("name", [name for name in lyra.__all__ if ">>>" in (getattr(lyra, name).__doc__ or "")])
+def test_docstring_examples(name):
+    owner = getattr(lyra, name)
+    text = owner.__doc__.replace("```python", "").replace("```", "")
+    example = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+
+
+def test_forward_example():
+    text = lyra.LyraModel.forward.__doc__.replace("```python", "").replace("```", "")
+    example = doctest.DocTestParser().get_doctest(text, {}, "forward", None, 0)
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+
+
+def test_every_flag_in_the_readme_exists(capsys):
+    shown = ""
+    for command in ("train", "predict", "embed", "demo"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        shown += capsys.readouterr().out
+    foreign = {"--alphabet", "--letters", "--num_processes"}  # of the conversion script and of accelerate
+    for flag in set(re.findall(r"--[a-z_]+\b", README)) - foreign:
+        assert flag in shown, flag
+
+
+def test_the_package_version_stands_in_every_file():
+    for file in ("CHANGELOG.md", "CITATION.cff"):
+        assert lyra.__version__ in (ROOT / file).read_text(encoding="utf-8")
