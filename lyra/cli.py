@@ -41,21 +41,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, say, in the middle of the work
         return _fail(argv[0], " ".join(str(error).split()))
     except KeyboardInterrupt:
-        return _fail(argv[0], "interrupted" + ("; --resume continues" if argv[0] == "train" else ""), code=130)
+        return _fail(
+            argv[0],
+            "interrupted" + ("; --resume continues from the last checkpoint, if there is one" * (argv[0] == "train")),
+            code=130,
+        )
     return 0
 
 
 def _fail(command: str, message: str, code: int = 2) -> int:
     if os.environ.get("RANK", "0") == "0":  # not once more for every process
-        print(f"lyra {command}: error: {message}", file=sys.stderr)
+        print(f"lyra {command}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
 
 
 def _quiet_loading() -> None:
-    """Switches off the library's bars for loading and saving one small file, which break up those of long work."""
+    """Switches off the library's bars and reports of loading one small file, which break up the command's own lines."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _train(argv: list[str]) -> None:
@@ -79,7 +84,9 @@ def _train(argv: list[str]) -> None:
         prog="lyra train",
         allow_abbrev=False,
     )
-    if not any(flag.split("=")[0] == "--output_dir" for flag in flags) and not {"-h", "--help"} & set(flags):
+    if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in flags) and not {"-h", "--help"} & set(
+        flags
+    ):
         raise InputError("--output_dir DIR is missing")
     try:
         data_args, model_args, args = parser.parse_args_into_dataclasses(flags)

@@ -126,6 +126,17 @@ class LyraConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """As in transformers; another number of labels than the saved one is another task, so the problem type and
+        the label scale of the saved one do not carry over."""
+        saved, wanted = config_dict.get("id2label"), kwargs.get("id2label")
+        count = kwargs.get("num_labels", len(wanted) if wanted else None)
+        if saved is not None and count not in (None, len(saved)):
+            dropped = ("problem_type", "label_mean", "label_std")
+            config_dict = {key: value for key, value in config_dict.items() if key not in dropped}
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
     def deep(cls, **kwargs) -> "LyraConfig":
         """The deeper variant: residual PGCs of expansion 1, four S4D layers, a final norm, dropout at the read-out.
 
@@ -183,7 +194,9 @@ class LyraConfig(PreTrainedConfig):
         if self.label_std is None:
             return
         stds = self.label_std if isinstance(self.label_std, (list, tuple)) else [self.label_std]
+        means = self.label_mean if isinstance(self.label_mean, (list, tuple)) else [self.label_mean or 0.0]
         _require(all(0 < std < float("inf") for std in stds), "label_std", "positive and finite", self.label_std)
+        _require(all(abs(mean) < float("inf") for mean in means), "label_mean", "finite", self.label_mean)
         if self.problem_type == "regression":
             for name in ("label_mean", "label_std"):
                 value = getattr(self, name)

@@ -5,6 +5,8 @@ Whatever it decides by itself it says in `Prepared.notes`; whatever is wrong rai
 and column before anything is written.
 """
 
+import hashlib
+import json
 import math
 import os
 import re
@@ -15,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, Features, Sequence, Value, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, load_dataset
 from datasets import config as datasets_config
 from transformers import PreTrainedTokenizerBase
 
 from .alphabet_lyra import get_alphabet
+from .modeling_lyra import IGNORE_INDEX
 from .tables import SUFFIXES, InputError, Place, Row, file_sha256, header_fields, read_rows, table_format
 from .tokenization_lyra import LyraTokenizer
 
@@ -77,11 +80,11 @@ PROBLEM_TYPES = {
     "classification": "single_label_classification",
     "multilabel": "multi_label_classification",
 }
-IGNORE_INDEX = -100
 _MOST = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
 _MAX_INTEGER_CLASSES = 10
 _MAX_CLASSES = 1000
 _MISSING = ("", "na", "nan", "none", "null")
+_MISSING_SEQUENCES = ("nan", "NaN", "None", "null")  # as programs write them; NA and NAN are peptides
 
 
 @dataclass
@@ -201,7 +204,7 @@ def prepare(args: DataArguments) -> Prepared:
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = list(dict.fromkeys(column for row in table.rows for column in row))
     sequence_column = find_column(table.source, columns, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
-    label_columns = _find_label_columns(table.source, columns, args.label_columns)
+    label_columns = _find_label_columns(table.source, columns, args.label_columns, sequence_column)
     sequences = read_sequences(table, sequence_column)
     alphabet = args.alphabet or detect_alphabet(sequences)
     notes.append(f"sequences: column {sequence_column!r}, alphabet {alphabet}{_unless(args.alphabet)}")
@@ -209,7 +212,10 @@ def prepare(args: DataArguments) -> Prepared:
 
     cells = [[row.get(column) for row in table.rows] for column in label_columns]
     task_name = args.task or detect_task(table.source, label_columns, cells, sequences)
-    masks = _read_masks(table, args, columns, sequences) if task_name.startswith("token_") else None
+    per_token = task_name.startswith("token_")
+    if args.mask_column is not None and not per_token:
+        raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
+    masks = _read_masks(table, args, columns, sequences) if per_token else None
     labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
     shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
     notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
@@ -250,11 +256,8 @@ def load_table(args: DataArguments) -> Table:
     if path.is_dir():
         table = _load_folder(path)
     elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
-        pairs = list(read_rows(path))
-        table = Table(str(path), [row for _, row in pairs], [place for place, _ in pairs], None, "")
-        table.sha256 = file_sha256([path])
-        if table_format(path) == "fasta":
-            _add_header_fields(table)
+        pairs = _read_labelled(path)
+        table = Table(str(path), [row for _, row in pairs], [place for place, _ in pairs], None, file_sha256([path]))
     else:
         table = _load_hub(args.data, args.data_config)
     if not table.rows:
@@ -276,11 +279,19 @@ def _load_folder(folder: Path) -> Table:
         raise InputError(f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .fasta, also .gz) in it")
     table = Table(str(folder), [], [], [], file_sha256(files.values()))
     for split, file in files.items():
-        for place, row in read_rows(file):
+        for place, row in _read_labelled(file):
             table.rows.append(row)
             table.places.append(place)
             table.splits.append(split)  # type: ignore[union-attr]
     return table
+
+
+def _read_labelled(path: Path) -> list[tuple[Place, Row]]:
+    """All rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
+    pairs = list(read_rows(path))
+    if table_format(path) != "fasta":
+        return pairs
+    return [(place, header_fields(str(place), f"{row['id']} {row['description']}") | row) for place, row in pairs]
 
 
 def _load_hub(name: str, config: str | None) -> Table:
@@ -296,11 +307,14 @@ def _load_hub(name: str, config: str | None) -> Table:
     for split, rows in dataset.items():
         if SPLIT_NAMES.get(split) is None:
             raise InputError(f"{name}: expected splits named train, validation and test, got {split!r}")
+        classes = {column: feature for column, feature in rows.features.items() if isinstance(feature, ClassLabel)}
         for number, row in enumerate(rows, start=1):
-            table.rows.append(row)
+            named = {column: feature.int2str(row[column]) for column, feature in classes.items()}
+            table.rows.append(row | named)
             table.places.append(Place(f"{name} ({split})", number))
             table.splits.append(SPLIT_NAMES[split])  # type: ignore[union-attr]
-    table.sha256 = "".join(rows._fingerprint for rows in dataset.values())
+    content = json.dumps([table.splits, table.rows], default=str, sort_keys=True)
+    table.sha256 = hashlib.sha256(content.encode()).hexdigest()
     return table
 
 
@@ -314,20 +328,20 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
         if key in by_id:
             raise InputError(f"{place}, column {args.id_column!r}: {key!r} stands twice")
         by_id[key] = row
+    seen: set[str] = set()
     for index, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
         if args.id_column not in row:
             raise InputError(f"{place}: no column {args.id_column!r} (--id_column) to join {labels} by")
         key = str(row[args.id_column])
         if key not in by_id:
             raise InputError(f"{place}, column {args.id_column!r}: {key!r} has no row in {labels}")
+        if key in seen:
+            raise InputError(f"{place}, column {args.id_column!r}: {key!r} stands twice")
+        seen.add(key)
+        if shared := sorted((set(row) & set(by_id[key])) - {args.id_column}):
+            raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
         table.rows[index] = row | by_id[key]
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
-
-
-def _add_header_fields(table: Table) -> None:
-    """Adds the `key=value` fields of FASTA headers as columns, in place."""
-    for index, row in enumerate(table.rows):
-        table.rows[index] = row | header_fields(row["description"])
 
 
 # ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -361,7 +375,7 @@ def _optional_column(
     return find_column(source, columns, given, usual, what) if given is not None or lower & set(usual) else None
 
 
-def _find_label_columns(source: str, columns: list[str], given: list[str] | None) -> list[str]:
+def _find_label_columns(source: str, columns: list[str], given: list[str] | None, sequence_column: str) -> list[str]:
     if not given:
         try:
             return [find_column(source, columns, None, LABEL_COLUMNS, "label")]
@@ -370,6 +384,8 @@ def _find_label_columns(source: str, columns: list[str], given: list[str] | None
     for column in given:
         if column not in columns:
             raise InputError(f"{source}: no column {column!r} (--label_columns), only {_listed(columns)}")
+        if column == sequence_column or given.count(column) > 1:
+            raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
     return given
 
 
@@ -387,7 +403,7 @@ def read_sequences(table: Table, column: str) -> list[str]:
 
 def clean_sequence(place: Place, column: str, value: Any) -> str:
     """One sequence without white space, checked to be text with at least one letter."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value in _MISSING_SEQUENCES:
         raise InputError(f"{place}, column {column!r}: expected a sequence, got {value!r}")
     sequence = "".join(value.split())
     if not sequence:
@@ -405,14 +421,20 @@ def detect_alphabet(sequences: list[str]) -> str:
     return "rna" if counts["U"] > counts["T"] else "dna"
 
 
+def known_letters(alphabet: str) -> set[str]:
+    """The characters that an alphabet reads as something else than `<unk>`, in both cases."""
+    letters = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
+    return letters | {letter.lower() for letter in letters}
+
+
 def check_letters(table: Table, sequences: list[str], column: str, alphabet: str, unknown: str) -> list[str]:
     """Finds characters outside the alphabet; returns a note about them, or raises if `unknown` is `"error"`."""
-    allowed = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
+    allowed = known_letters(alphabet)
     counts: Counter[str] = Counter()
     where: list[str] = []
     for place, sequence in zip(table.places, sequences, strict=True):
-        if illegal := set(sequence.upper()) - allowed:
-            counts.update(letter for letter in sequence.upper() if letter in illegal)
+        if illegal := set(sequence) - allowed:
+            counts.update(letter for letter in sequence if letter in illegal)
             if len(where) < 3:
                 where.append(str(place))
     if not counts:
@@ -442,6 +464,8 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
             return "token_regression"
         return "token_multilabel" if several else "token_classification"
     numbers = [_parse_number(value) for value in values]
+    if several and all(str(value).strip().lower() in ("true", "false") for column in cells for value in column):
+        return "multilabel"
     if _share([number is not None for number in numbers]) < 0.5:
         if several:
             raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {columns[0]!r}")
@@ -452,9 +476,9 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
                 "numbers nor classes; --label_columns or --task says otherwise"
             )
         return "classification"
-    written = {str(value).strip() for value, number in zip(values, numbers, strict=True) if number is not None}
+    written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
     if several:
-        return "multilabel" if written <= {"0", "1", "False", "True"} else "regression"
+        return "multilabel" if written <= {"0", "1"} else "regression"
     text = any(number is None and not _is_missing(value) for value, number in zip(values, numbers, strict=True))
     if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
         return "regression"
@@ -563,6 +587,8 @@ def _parse_finite(place: Place, column: str, value: Any) -> float:
 
 
 def _parse_binary(place: Place, column: str, value: Any) -> float:
+    if str(value).strip().lower() in ("true", "false"):
+        return float(str(value).strip().lower() == "true")
     number = _parse_finite(place, column, value)
     if number not in (0.0, 1.0):
         raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
@@ -580,22 +606,18 @@ def _parse_class(place: Place, column: str, value: Any) -> str:
 def _class_text(value: Any) -> str | None:
     if value is None:
         return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a class that passed through a column of floats
-    return str(value).strip()
+    # A number that passed through a column of floats is still the same class.
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
 
 
 def _parse_number(value: Any) -> float | None:
-    if isinstance(value, (bool, int, float, np.number)):
-        return float(value)
-    if not isinstance(value, str):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, np.number)):
         return None
-    if value.strip() in ("True", "False"):
-        return float(value.strip() == "True")
+    if isinstance(value, str) and ("_" in value or not re.fullmatch(r"[\s\w.+-]+", value, re.ASCII)):
+        return None  # float() would also take 1_000 and digits of other scripts
     try:
-        # float() would also take 1_000 and digits of other scripts
-        return float(value) if re.fullmatch(r"[\s\w.+-]+", value, re.ASCII) and "_" not in value else None
-    except ValueError:
+        return float(value)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -627,6 +649,8 @@ def _read_masks(table: Table, args: DataArguments, columns: list[str], sequences
     column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask")
     if column is None:
         return None
+    if args.mask_column is None and not any(set(_symbols(row.get(column))) <= {"0", "1", 0, 1} for row in table.rows):
+        return None  # a `mask` that means something else
     masks = []
     for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
         symbols = [_parse_number(symbol) for symbol in _symbols(row.get(column))]
@@ -667,6 +691,8 @@ def _read_split_column(table: Table, args: DataArguments, columns: list[str]) ->
     values = [row.get(column) for row in table.rows]
     if all(_is_missing(value) for value in values):
         return None
+    if args.split_column is None and not any(str(value).strip().lower() in SPLIT_NAMES for value in values):
+        return None  # a `set` or `partition` that means something else
     splits = []
     for place, value in zip(table.places, values, strict=True):
         split = SPLIT_NAMES.get(str(value).strip().lower())
@@ -729,11 +755,18 @@ def _check_splits(table: Table, task: Task, labels: list[Any], indices: dict[str
                 f"{table.source}: the {split} split has no rows ({len(table.rows)} rows in the table); "
                 "at least three different sequences are needed"
             )
-    if task.kind == "classification":
-        flat = (labels[i] for i in indices["train"])
-        seen = {v for labels_of_row in flat for v in labels_of_row} if task.per_token else set(flat)
-        if len(seen - {IGNORE_INDEX}) < 2:
-            raise InputError(f"{table.source}, column {task.label_columns[0]!r}: the train split has only one class")
+    outputs = 1 if task.kind == "classification" else len(task.names)
+    for split in SPLITS:
+        flat = np.concatenate([np.asarray(labels[i], dtype=float).reshape(-1, outputs) for i in indices[split]])
+        if task.kind == "classification":
+            flat[flat == IGNORE_INDEX] = np.nan
+        for column, values in zip(task.label_columns, flat.T, strict=True):
+            distinct = len(np.unique(values[~np.isnan(values)]))
+            if distinct < (2 if split == "train" else 1):
+                raise InputError(
+                    f"{table.source}, column {column!r}: the {split} split has {distinct} different labels, "
+                    + ("at least two are needed" if split == "train" else "at least one is needed")
+                )
 
 
 # ── Encoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -781,14 +814,14 @@ class LyraCollator:
 
     def _stack_labels(self, labels: list[np.ndarray]) -> torch.Tensor:
         if not self.per_token:
-            return torch.from_numpy(_single(np.stack(labels)))
+            return _tensor(np.stack(labels))
         length = max(map(len, labels))
-        padded = np.full((len(labels), length, *labels[0].shape[1:]), IGNORE_INDEX, dtype=labels[0].dtype)
+        missing = np.nan if labels[0].dtype.kind == "f" else IGNORE_INDEX
+        padded = np.full((len(labels), length, *labels[0].shape[1:]), missing, dtype=labels[0].dtype)
         for row, label in zip(padded, labels, strict=True):
             row[: len(label)] = label
-        if padded.dtype.kind == "f":
-            padded[np.isnan(padded)] = IGNORE_INDEX
-        return torch.from_numpy(_single(padded))
+        batch = _tensor(padded)
+        return batch.nan_to_num(IGNORE_INDEX)
 
 
 def pad(rows: list[Any], value: int) -> torch.Tensor:
@@ -799,8 +832,13 @@ def pad(rows: list[Any], value: int) -> torch.Tensor:
     return torch.from_numpy(batch)
 
 
-def _single(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
+def _tensor(labels: np.ndarray) -> torch.Tensor:
+    if labels.dtype.kind != "f":
+        return torch.from_numpy(labels.astype(np.int64))
+    single = labels.astype(np.float32)
+    # The Trainer does not count an exact -100 as a label, so a measurement of -100 moves by one unit in the last place.
+    single[single == IGNORE_INDEX] = np.nextafter(np.float32(IGNORE_INDEX), np.float32(0))
+    return torch.from_numpy(single)
 
 
 def _share(flags: list[bool]) -> float:

@@ -4,19 +4,18 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from scipy import special
 from tqdm.auto import tqdm
 
-from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
-from .data import SEQUENCE_COLUMNS, clean_sequence, find_column, pad
+from .data import SEQUENCE_COLUMNS, clean_sequence, find_column, known_letters, pad
 from .modeling_lyra import (
     LyraForMaskedLM,
     LyraForSequenceClassification,
@@ -24,7 +23,17 @@ from .modeling_lyra import (
     LyraModel,
     LyraPreTrainedModel,
 )
-from .tables import InputError, Place, Row, TableWriter, output_format, read_rows, write_beside
+from .tables import (
+    InputError,
+    ParquetAppender,
+    Place,
+    Row,
+    TableWriter,
+    arrow_table,
+    output_format,
+    read_rows,
+    write_beside,
+)
 from .tokenization_lyra import LyraTokenizer
 
 _CHUNK_ROWS = 4096
@@ -47,12 +56,19 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         InputError: if `name` is no Lyra checkpoint with a trained head (unless `bare`).
     """
     try:
+        values, _ = LyraConfig.get_config_dict(name, revision=revision)
+        if values.get("model_type") != LyraConfig.model_type:
+            raise InputError(f"{name}: expected the model type 'lyra', got {values.get('model_type')!r}")
         config = LyraConfig.from_pretrained(name, revision=revision)
         architecture = (config.architectures or [""])[0]
         head = LyraModel if bare else _HEADS.get(architecture)
         if head is None or (not bare and head is LyraForMaskedLM):
             raise InputError(f"{name}: expected a checkpoint with a trained head, got {architecture or 'no head'}")
-        model = head.from_pretrained(name, revision=revision)
+        model, report = head.from_pretrained(
+            name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        if damaged := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
+            raise InputError(f"{name}: the weights lack {sorted(damaged)[0]!r} or have it in another shape")
         tokenizer = LyraTokenizer.from_pretrained(name, revision=revision)
     except InputError:
         raise
@@ -103,6 +119,7 @@ def predict(
         InputError: naming file, row and column.
     """
     output_format(output)
+    _check_not_input(source, output)
     model, tokenizer = load_model(model_name, revision)
     model.to(best_device(device))
     rows = 0
@@ -110,21 +127,26 @@ def predict(
         for chunk in _chunks(source, sequence_column, tokenizer.alphabet, unknown):
             logits = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
             added = prediction_columns(logits, model.config, isinstance(model, LyraForTokenClassification))
-            writer.write([_extend(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)])
+            writer.write([extend_row(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)])
             rows += len(chunk)
     return rows
 
 
-def compute_logits(
-    model: LyraPreTrainedModel, tokenizer: LyraTokenizer, sequences: list[str], progress: bool = False
-) -> list[np.ndarray]:
-    """The logits of each sequence: `(labels,)`, or `(length, labels)` of a token head."""
+def compute_logits(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, sequences: list[str]) -> list[np.ndarray]:
+    """The logits of each sequence: `(labels,)`, or `(length, labels)` of a token head.
+
+    Raises:
+        InputError: if they are not finite, as after a training that diverged.
+    """
     per_token = isinstance(model, LyraForTokenClassification)
 
     def logits(input_ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids).logits
 
-    return _map_batches(logits, model, tokenizer.encode_bulk(sequences), per_token, progress)
+    results = _map_batches(logits, model, tokenizer.encode_bulk(sequences), per_token)
+    if not all(np.isfinite(result).all() for result in results):
+        raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
+    return results
 
 
 def prediction_columns(logits: list[np.ndarray], config: LyraConfig, per_token: bool) -> list[Row]:
@@ -184,6 +206,9 @@ def embed(
     suffix = Path(output).suffix
     if suffix not in (".npz", ".parquet"):
         raise InputError(f"{output}: expected a file ending in .npz or .parquet")
+    if vectors not in ("mean", "residue"):
+        raise InputError(f"--vectors: expected 'mean' or 'residue', got {vectors!r}")
+    _check_not_input(source, output)
     model, tokenizer = load_model(model_name, revision, bare=True)
     model.to(best_device(device))
 
@@ -204,7 +229,7 @@ def embed(
 
 def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: str) -> Iterator[Chunk]:
     """The rows of a table in chunks of bounded size, checked, behind a progress bar."""
-    allowed = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
+    allowed = known_letters(alphabet)
     chunk: Chunk = []
     letters, column = 0, None
     rows = read_rows(source)
@@ -212,9 +237,9 @@ def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: st
     if first is None:
         raise InputError(f"{source}: the table has no rows")
     column = find_column(source, list(first[1]), sequence_column, SEQUENCE_COLUMNS, "sequence")
-    for place, row in tqdm(_chain(first, rows), desc="rows", unit=" rows", mininterval=1):
+    for place, row in tqdm(chain([first], rows), desc="rows", unit=" rows", mininterval=1, delay=1):
         sequence = clean_sequence(place, column, row.get(column))
-        illegal = set(sequence.upper()) - allowed
+        illegal = set(sequence) - allowed
         if illegal and unknown == "error":
             shown = ", ".join(map(repr, sorted(illegal)[:5]))
             raise InputError(
@@ -230,12 +255,17 @@ def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: st
         yield chunk
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
+def _check_not_input(source: str, output: str) -> None:
+    if Path(output).exists() and Path(source).exists() and Path(output).samefile(source):
+        raise InputError(f"{output}: the output would replace the input")
 
 
-def _extend(place: Place, row: Row, new: Row) -> Row:
+def extend_row(place: Place | str, row: Row, new: Row) -> Row:
+    """A row with further columns.
+
+    Raises:
+        InputError: if it already has one of them.
+    """
     if taken := [name for name in new if name in row]:
         raise InputError(f"{place}: the input already has a column {taken[0]!r}; rename it first")
     return row | new
@@ -247,12 +277,10 @@ def _map_batches(
     model: LyraPreTrainedModel,
     encoded: list[np.ndarray],
     per_token: bool,
-    progress: bool = False,
 ) -> list[np.ndarray]:
     """Applies a function of `input_ids` to batches of similar length; returns the results in the given order."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     results: list[Any] = [None] * len(encoded)
-    bar = tqdm(total=len(encoded), disable=not progress, unit=" sequences")
     while order:
         size = max(1, _BATCH_POSITIONS // len(encoded[order[0]]))
         batch, order = order[:size], order[size:]
@@ -260,7 +288,6 @@ def _map_batches(
         output = function(input_ids).float().cpu().numpy()
         for i, result in zip(batch, output, strict=True):
             results[i] = result[: len(encoded[i])] if per_token else result
-        bar.update(len(batch))
     return results
 
 
@@ -300,23 +327,20 @@ class _ParquetEmbeddings:
     """Streams the table's rows with their vectors as the column `embedding`."""
 
     def __init__(self, path: Path, size: int, vectors: str):
-        self.path = path
+        self._file = ParquetAppender(path)
         vector = pa.list_(pa.float32(), size)
         self.type = vector if vectors == "mean" else pa.list_(vector)
         self.mean = vectors == "mean"
-        self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> "_ParquetEmbeddings":
         return self
 
     def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:
-        table = pa.Table.from_pylist(rows)
+        if any("embedding" in row for row in rows):
+            raise InputError("the input already has a column 'embedding'; rename it first")
+        table = arrow_table(rows)
         values = pa.array([list(each[0]) if self.mean else list(map(list, each)) for each in arrays], type=self.type)
-        table = table.append_column("embedding", values)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema)
-        self._writer.write_table(table)
+        self._file.append(table.append_column("embedding", values))
 
     def __exit__(self, *exception: Any) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._file.close()

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import special, stats
 from sklearn import metrics as sk
 
-IGNORE_INDEX = -100
+from .modeling_lyra import IGNORE_INDEX
+
 METRICS = {
     "regression": ("spearman", "pearson", "r2", "rmse", "mae"),
     "classification": ("mcc", "accuracy", "f1", "auroc", "auprc"),

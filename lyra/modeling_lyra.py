@@ -89,10 +89,10 @@ class LyraPGC(GradientCheckpointingLayer):
         self.out_proj = nn.Linear(channels, config.hidden_size)
         self.out_norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, pads: torch.Tensor | None) -> torch.Tensor:
         x, gate = self.in_norm(self.in_proj(hidden_states)).chunk(2, dim=-1)  # (b, l, rd) each
-        if mask is not None:
-            x = x * mask  # the projection's bias made pads non-zero
+        if pads is not None:
+            x = x.masked_fill(pads, 0)  # the projection's bias made them non-zero
         x = self.conv(x.transpose(1, 2)).transpose(1, 2)
         y = self.out_norm(self.out_proj(gate * x))  # (b, l, d)
         return hidden_states + y if self.residual else y
@@ -136,10 +136,10 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         self.output_linear = nn.Linear(config.hidden_size, 2 * config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, pads: torch.Tensor | None) -> torch.Tensor:
         u = self.norm(hidden_states)
-        if mask is not None:
-            u = u * mask
+        if pads is not None:
+            u = u.masked_fill(pads, 0)
         y = F.gelu(self.convolve(u))  # (b, l, h)
         # One draw per sequence and channel, tied along the length.
         y = y * F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob, self.training)
@@ -171,20 +171,22 @@ class LyraEncoder(nn.Module):
         """Returns the input and the output of every block, each `(b, l, d)`; `mask` is `(b, l)`, true where real."""
         if hidden_states.shape[1] == 0:
             raise ValueError("every sequence must have at least one position, got length 0")
-        scale = None if mask is None else mask.unsqueeze(-1).to(hidden_states.dtype)  # (b, l, 1)
+        pads = None if mask is None else ~mask.unsqueeze(-1)  # (b, l, 1)
         states = [hidden_states]
         for block in (*self.pgc, *self.layers):
-            states.append(block(states[-1], scale))
+            states.append(block(states[-1], pads))
         return tuple(states)
 
     def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(b, l, d)` to `(b, d)` over the real positions; zeros for a sequence without any."""
         if mask is None:
             mask = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
+        mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
         columns = mask.unsqueeze(-1)  # (b, l, 1)
         if self.pooling == "mean":
-            counts = mask.sum(dim=1, keepdim=True).clamp(min=1)
-            return torch.where(columns, hidden_states, 0).sum(dim=1) / counts.to(hidden_states.dtype)
+            # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
+            total = torch.where(columns, _at_least_fp32(hidden_states), 0).sum(dim=1)
+            return (total / mask.sum(dim=1, keepdim=True).clamp(min=1)).to(hidden_states.dtype)
         if self.pooling == "max":
             highest = hidden_states.masked_fill(~columns, -torch.inf).amax(dim=1)
             return torch.where(mask.any(dim=1, keepdim=True), highest, 0)
@@ -637,9 +639,8 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
 
 
 def _reduce(losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
-    if num_items_in_batch is None:
-        num_items_in_batch = present.sum().clamp(min=1)
-    return torch.where(present, losses, 0).sum() / num_items_in_batch
+    count = present.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch, device=losses.device)
+    return torch.where(present, losses, 0).sum() / count.clamp(min=1)
 
 
 LyraModel.register_for_auto_class("AutoModel")

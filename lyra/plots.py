@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from scipy import special
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
 _DPI = 150
 _MAX_NAMED_CURVES = 20
+_plain_text = rc_context({"text.parse_math": False})  # a class may be called "$x"
 
 
-def plot_history(history: list[dict[str, Any]], metric: str, path: Path) -> None:
+@_plain_text
+def plot_history(history: list[dict[str, Any]], metric: str, best_epoch: float, path: Path) -> None:
     """Training and validation loss, and the selection metric, over the epochs of a Trainer's `log_history`."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss_axis, metric_axis = figure.subplots(1, 2)
@@ -24,16 +26,19 @@ def plot_history(history: list[dict[str, Any]], metric: str, path: Path) -> None
     loss_axis.set(xlabel="epoch", ylabel="loss")
     loss_axis.legend()
     points = [(entry["epoch"], entry[f"eval_{metric}"]) for entry in history if f"eval_{metric}" in entry]
+    points = [point for point in points if np.isfinite(point[1])]
     if points:
         epochs, values = zip(*points, strict=True)
         metric_axis.plot(epochs, values, marker=".", color="C1")
-        best = int(np.argmin(values) if metric in ("loss", "rmse", "mae") else np.argmax(values))
-        metric_axis.plot(epochs[best], values[best], "o", color="C3", label=f"selected: epoch {epochs[best]:g}")
+        metric_axis.plot(
+            best_epoch, dict(points).get(best_epoch), "o", color="C3", label=f"selected: epoch {best_epoch:g}"
+        )
         metric_axis.legend()
     metric_axis.set(xlabel="epoch", ylabel=f"validation {metric}")
     figure.savefig(path, dpi=_DPI)
 
 
+@_plain_text
 def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
     """Predicted against measured values, each `(n,)`, with the line of equality."""
     figure = Figure(figsize=(4.6, 4.4), layout="constrained")
@@ -49,6 +54,7 @@ def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path:
     figure.savefig(path, dpi=_DPI)
 
 
+@_plain_text
 def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
     """Counts of true against predicted classes, coloured by their share of the true class.
 
@@ -71,6 +77,7 @@ def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...
     figure.savefig(path, dpi=_DPI)
 
 
+@_plain_text
 def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
     """A receiver operating characteristic per output in which both classes occur.
 

@@ -7,6 +7,7 @@ and every complaint can name its row.
 import csv
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -106,15 +107,21 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[Place, Row]]:
         raise InputError(f"{path}: the name ends in .gz but the content is not gzip") from None
     except (EOFError, zlib.error):
         raise InputError(f"{path}: the gzip content is damaged or cut off") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
 
 
-def header_fields(description: str) -> Row:
-    """The `key=value` fields of a FASTA header, separated by white space, `|` or `;`."""
-    return dict(re.findall(r"([A-Za-z_]\w*)=([^\s|;]+)", description))
+def header_fields(where: str, header: str) -> Row:
+    """The `key=value` fields of a FASTA header, separated by white space, `|` or `;`.
+
+    Raises:
+        InputError: if a key stands twice.
+    """
+    pairs = re.findall(r"([A-Za-z_]\w*)=([^\s|;]+)", header)
+    _check_columns(where, [key for key, _ in pairs])
+    return dict(pairs)
 
 
 def file_sha256(paths: Iterable[str | os.PathLike]) -> str:
@@ -166,10 +173,8 @@ class TableWriter:
         if not rows:
             return
         if self.format == "parquet":
-            batch = pa.Table.from_pylist(rows, schema=self._writer.schema if self._writer else None)
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self.path, batch.schema)
-            self._writer.write_table(batch)
+            self._writer = self._writer or ParquetAppender(self.path)
+            self._writer.append(arrow_table(rows))
             return
         if self._file is None:
             opener = gzip.open if self.path.endswith(".gz") else open
@@ -181,7 +186,9 @@ class TableWriter:
             delimiter = "\t" if self.format == "tsv" else ","
             self._writer = csv.DictWriter(self._file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
             self._writer.writeheader()
-        self._writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        for row in rows:
+            _check_known(row, self._writer.fieldnames)
+            self._writer.writerow({name: _cell(value) for name, value in row.items()})
 
     def __enter__(self) -> "TableWriter":
         return self
@@ -192,6 +199,52 @@ class TableWriter:
                 resource.close()
 
 
+class ParquetAppender:
+    """Appends tables to a Parquet file; the first one fixes columns and types."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def append(self, table: pa.Table) -> None:
+        """Raises InputError if the table has other columns than the first one, or values that its types cannot hold."""
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.path, table.schema)
+        schema = self._writer.schema
+        _check_known(dict.fromkeys(table.column_names), schema.names)
+        try:
+            columns = [
+                table[field.name].cast(field.type)
+                if field.name in table.column_names
+                else pa.nulls(len(table), field.type)
+                for field in schema
+            ]
+        except pa.ArrowException as error:
+            raise InputError(
+                f"the values of a column change their type ({_one_line(error)}); .jsonl output takes such rows"
+            ) from None
+        self._writer.write_table(pa.table(columns, schema=schema))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def arrow_table(rows: list[Row]) -> pa.Table:
+    """Rows as an Arrow table with every column that one of them has.
+
+    Raises:
+        InputError: if a column mixes types.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        return pa.table({name: [row.get(name) for row in rows] for name in names})
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+        raise InputError(
+            f"a column mixes types that Parquet cannot hold ({_one_line(error)}); .jsonl output takes such rows"
+        ) from None
+
+
 def _read_csv(path: str) -> Iterator[tuple[Place, Row]]:
     csv.field_size_limit(sys.maxsize)  # a chromosome is one field
     lines = _text_lines(path)
@@ -199,7 +252,7 @@ def _read_csv(path: str) -> Iterator[tuple[Place, Row]]:
     if first is None:
         raise InputError(f"{path}: the table is empty")
     delimiter = "\t" if table_format(path) == "tsv" else max(",;\t", key=first.count)
-    reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
         _check_columns(path, header)
@@ -224,13 +277,15 @@ def _read_jsonl(path: str) -> Iterator[tuple[Place, Row]]:
         row += 1
         place = Place(path, row, number)
         try:
-            pairs = json.loads(line, object_pairs_hook=_Pairs)
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = json.loads(line, object_pairs_hook=_unique)
+            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could not be written again
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not valid JSON ({error})") from None
-        if not isinstance(pairs, _Pairs):
-            raise InputError(f"{place}: expected a JSON object, got {type(pairs).__name__}")
-        _check_columns(str(place), [name for name, _ in pairs])
-        yield place, dict(pairs)
+        if not isinstance(values, dict):
+            raise InputError(f"{place}: expected a JSON object, got {type(values).__name__}")
+        yield place, values
 
 
 def _read_parquet(path: str) -> Iterator[tuple[Place, Row]]:
@@ -266,18 +321,27 @@ def _read_fasta(path: str) -> Iterator[tuple[Place, Row]]:
 
 
 def _fasta_record(header: str, parts: list[str]) -> Row:
-    name, _, description = header.partition(" ")
-    return {"id": name, "description": description.strip(), "sequence": "".join(parts)}
+    name, description = [*header.split(None, 1), "", ""][:2]
+    return {"id": name, "description": description, "sequence": "".join(parts)}
 
 
-class _Pairs(list):
-    """The key-value pairs of a JSON object, repeated keys included."""
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object whose keys must differ."""
+    _check_columns("", [name for name, _ in pairs])
+    return dict(pairs)
 
 
 def _check_columns(where: str, names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InputError(f"{where}: the column {repeated[0]!r} is named twice")
+        raise InputError(f"{where}{': ' if where else ''}the column {repeated[0]!r} is named twice")
+
+
+def _check_known(row: Row, columns: Iterable[str]) -> None:
+    if unknown := [name for name in row if name not in columns]:
+        raise InputError(
+            f"a row has the column {unknown[0]!r}, which the first row does not have; .jsonl output takes such rows"
+        )
 
 
 def _open_binary(path: str) -> BinaryIO:
@@ -295,11 +359,6 @@ def _text_lines(path: str) -> Iterator[str]:
                 raise InputError(
                     f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
                 ) from None
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _cell(value: Any) -> Any:

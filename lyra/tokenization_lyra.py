@@ -52,7 +52,14 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         ASCII text goes through a table of 256 bytes; other text, and text in which a special token may be written out,
         goes through the tokenizer itself.
         """
-        return [self._encode_bytes(s) if s.isascii() and "<" not in s else self._encode_text(s) for s in sequences]
+        plain = len(self) == self.vocab_size  # no tokens were added
+        return [
+            self._encode_bytes(s) if plain and s.isascii() and "<" not in s else self._encode_text(s) for s in sequences
+        ]
+
+    def train_new_from_iterator(self, *args, **kwargs):
+        """Raises: the vocabulary is the alphabet."""
+        raise ValueError("Lyra's vocabulary is fixed by its alphabet; for other letters use LyraTokenizer('ACGT...')")
 
     def _encode_bytes(self, sequence: str) -> np.ndarray:
         ids = self._byte_table[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]

@@ -1,11 +1,14 @@
 """Training: parameter groups, the Trainer, and the job behind `lyra train`."""
 
+import hashlib
 import json
 import math
 import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +19,14 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from . import __version__
 from .configuration_lyra import LyraConfig
-from .data import IGNORE_INDEX, DataArguments, LyraCollator, Prepared, Task, prepare
+from .data import DataArguments, LyraCollator, Prepared, Task, prepare
 from .hub import model_card
-from .inference import compute_logits, load_model, prediction_columns
+from .inference import compute_logits, extend_row, load_model, prediction_columns
 from .metrics import METRICS, SELECTED_BY, compute_metrics
 from .modeling_lyra import (
+    IGNORE_INDEX,
     LyraForSequenceClassification,
     LyraForTokenClassification,
     LyraPreTrainedModel,
@@ -65,7 +70,11 @@ class LyraTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Sequences per device and step."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Sequences per device in evaluation."})
     train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Order of the training data; similar lengths share a batch."}
+        default="group_by_length",
+        metadata={
+            "help": "Order of the training data; by default similar lengths share a batch.",
+            "choices": ["random", "sequential", "group_by_length"],
+        },
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint to resume from."})
@@ -110,9 +119,10 @@ class LyraTrainer(Trainer):
         if self.task.per_token and self.task.kind != "classification":
             labels = np.where(labels == IGNORE_INDEX, np.nan, labels)
         scores = compute_metrics(self.task.kind, np.asarray(prediction.predictions), labels, self.task.names)
-        # Where the metric to select by is undefined, say a correlation with a constant prediction, it selects nothing.
+        # Where the metric to select by is undefined, say the correlation of a constant, any other value is better.
         selected = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        return scores if selected == "loss" else {selected: 0.0} | scores
+        worst = -math.inf if self.args.greater_is_better else math.inf
+        return scores if selected == "loss" else {selected: worst} | scores
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -166,32 +176,36 @@ def train(
         InputError: for wrong arguments or data, before anything is written.
     """
     started = time.monotonic()
-    _check_arguments(args)
+    _check_arguments(args, data_args)
     output = Path(args.output_dir)  # type: ignore[arg-type]
     main = args.process_index == 0
     if main:
         _check_output(output, args)
     data = prepare(data_args)
-    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data.task)
+    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
     set_seed(args.seed)
     tokenizer = LyraTokenizer(data.alphabet)
     model = _build_model(model_args, data)
+    _check_new_columns(data, model.config)
     if main:
         print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n", flush=True)
 
     args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
     args.output_dir = str(output / _CHECKPOINTS)
     patience = args.early_stopping_patience
-    trainer = LyraTrainer(
-        model,
-        args,
-        task=data.task,
-        train_dataset=data.dataset["train"],
-        eval_dataset=data.dataset["validation"],
-        processing_class=tokenizer,
-        callbacks=[EarlyStoppingCallback(patience)] if patience else None,
-    )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
+    with _leaving_nothing_useless(output, main):
+        if main:
+            _mark_run(output / _CHECKPOINTS, data, model, resuming=_is_resuming(args))
+        trainer = LyraTrainer(
+            model,
+            args,
+            task=data.task,
+            train_dataset=data.dataset["train"],
+            eval_dataset=data.dataset["validation"],
+            processing_class=tokenizer,
+            callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+        )
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
     args.output_dir = str(output)
 
     record: dict[str, Any] = {}
@@ -206,7 +220,7 @@ def train(
     return record
 
 
-def _check_arguments(args: LyraTrainingArguments) -> None:
+def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments) -> None:
     limits = {
         "num_train_epochs": (0, math.inf),
         "learning_rate": (0, 10),
@@ -222,14 +236,28 @@ def _check_arguments(args: LyraTrainingArguments) -> None:
         raise InputError(f"--weight_decay: expected a number from 0 to 10, got {args.weight_decay}")
     if args.early_stopping_patience is not None and args.early_stopping_patience < 1:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {args.early_stopping_patience}")
-    if not args.load_best_model_at_end:
-        raise InputError("--load_best_model_at_end: expected true; the test split is scored with the selected model")
+    for name, seed in (("seed", args.seed), ("split_seed", data_args.split_seed)):
+        if not 0 <= seed < 2**32:
+            raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {seed}")
+    if args.dataloader_num_workers < 0 or args.max_steps == 0:
+        raise InputError("--dataloader_num_workers and --max_steps: expected no negative number and no zero")
+    if not args.load_best_model_at_end or "no" in (args.eval_strategy, args.save_strategy):
+        raise InputError(
+            "--load_best_model_at_end, --eval_strategy, --save_strategy: the model is selected by validation"
+        )
+    if args.label_smoothing_factor != 0 or args.prediction_loss_only:
+        raise InputError("--label_smoothing_factor and --prediction_loss_only: not with Lyra's own losses and metrics")
 
 
-def _selection_metric(chosen: str | None, task: Task) -> str:
+def _selection_metric(chosen: str | None, data: Prepared) -> str:
     """The validation metric to select by, without the Trainer's prefix."""
+    task = data.task
     if chosen is None:
-        return SELECTED_BY[task.kind]
+        values = np.concatenate([np.ravel(label) for label in data.dataset["validation"]["labels"]])
+        if len(np.unique(values[(values != IGNORE_INDEX) & ~np.isnan(values)])) > 1:
+            return SELECTED_BY[task.kind]
+        data.notes.append(f"selection: by loss, as {SELECTED_BY[task.kind]} is undefined where all labels are equal")
+        return "loss"
     known = ["loss", *METRICS[task.kind]]
     if len(task.names) > 1 and task.kind != "classification":
         known += [f"{name}_{metric}" for name in task.names for metric in METRICS[task.kind]]
@@ -241,12 +269,15 @@ def _selection_metric(chosen: str | None, task: Task) -> str:
 def _check_output(output: Path, args: LyraTrainingArguments) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
-    resuming = args.resume or args.resume_from_checkpoint
-    if output.is_dir() and any(output.iterdir()) and not resuming:
+    checkpoint = _last_checkpoint(output)
+    # What an interruption before the first checkpoint left behind is in nobody's way.
+    used = checkpoint or (output.is_dir() and any(item.name != _CHECKPOINTS for item in output.iterdir()))
+    if used and not _is_resuming(args):
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
-    checkpoints = output / _CHECKPOINTS
-    if args.resume and not (checkpoints.is_dir() and get_last_checkpoint(str(checkpoints))):
-        raise InputError(f"{output}: --resume found no checkpoint in {checkpoints}")
+    if args.resume and not checkpoint:
+        raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
+    if args.resume_from_checkpoint and not Path(args.resume_from_checkpoint).is_dir():
+        raise InputError(f"--resume_from_checkpoint: no folder {args.resume_from_checkpoint!r}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK) or not os.statvfs(parent).f_bavail or _read_only(parent):
         raise InputError(f"{output}: --output_dir cannot be written")
@@ -254,6 +285,64 @@ def _check_output(output: Path, args: LyraTrainingArguments) -> None:
 
 def _read_only(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _is_resuming(args: LyraTrainingArguments) -> bool:
+    return bool(args.resume or args.resume_from_checkpoint)
+
+
+def _last_checkpoint(output: Path) -> str | None:
+    checkpoints = output / _CHECKPOINTS
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+
+
+def _mark_run(checkpoints: Path, data: Prepared, model: LyraPreTrainedModel, resuming: bool) -> None:
+    """Notes what the checkpoints belong to; on resuming, compares.
+
+    Raises:
+        InputError: if data, split, task or model differ from those of the run to resume.
+    """
+    labels = json.dumps([data.dataset[split]["labels"][:] for split in data.rows])
+    run = {
+        "data": data.sha256,
+        "split and labels": hashlib.sha256(labels.encode()).hexdigest(),
+        "task": [data.task.name, *data.task.names],
+        "model": json.loads(model.config.to_json_string(use_diff=False)),
+    }
+    file = checkpoints / "run.json"
+    if not resuming:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(run), encoding="utf-8")
+        return
+    saved = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if changed := [name for name in run if saved.get(name) != run[name]]:
+        raise InputError(f"{checkpoints.parent}: cannot resume, the {changed[0]} is not that of the interrupted run")
+
+
+@contextmanager
+def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
+    """Removes what training wrote if it ends before its first checkpoint; the library's complaints become one line."""
+    try:
+        yield
+    except BaseException as error:
+        if main and _last_checkpoint(output) is None:
+            shutil.rmtree(output / _CHECKPOINTS, ignore_errors=True)
+            if output.is_dir() and not any(output.iterdir()):
+                output.rmdir()
+        complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError))
+        if complaint and not isinstance(error, InputError):
+            raise InputError(f"training stopped: {' '.join(str(error).split())}") from error
+        raise
+
+
+def _check_new_columns(data: Prepared, config: LyraConfig) -> None:
+    """Raises InputError if the table already has a column that its predictions would add."""
+    zeros = np.zeros((1, len(data.task.names)) if data.task.per_token else len(data.task.names))
+    extend_row(data.source, dict.fromkeys(_columns(data)), prediction_columns([zeros], config, data.task.per_token)[0])
+
+
+def _columns(data: Prepared) -> list[str]:
+    return list(dict.fromkeys(column for row in data.rows["test"] for column in row))
 
 
 def _build_model(model_args: ModelArguments, data: Prepared) -> LyraPreTrainedModel:
@@ -278,12 +367,17 @@ def _build_model(model_args: ModelArguments, data: Prepared) -> LyraPreTrainedMo
                 f"these are {data.alphabet} (--alphabet)"
             )
         return head.from_pretrained(model_args.model_name_or_path, ignore_mismatched_sizes=True, **fields)
+    overrides = _parse_overrides(model_args.config_overrides or [])
     build = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
     try:
-        config = build(alphabet=data.alphabet, **fields | _parse_overrides(model_args.config_overrides or []))
+        config = build(alphabet=data.alphabet, **fields | overrides)
     except Exception as error:  # the strict dataclass has its own kinds; the last line names field and value
-        raise InputError(f"--config_overrides: {str(error).strip().splitlines()[-1].strip()}") from None
-    return head(config)
+        message = str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+        raise InputError(f"--config_overrides: {message}") from None
+    try:
+        return head(config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise InputError(f"--config_overrides: a model of this size cannot be built ({error})") from None
 
 
 def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -305,9 +399,15 @@ def _label_scale(data: Prepared) -> tuple[Any, Any]:
     outputs = len(data.task.names)
     labels = data.dataset["train"]["labels"]
     flat = np.concatenate([np.asarray(label, dtype=float).reshape(-1, outputs) for label in labels])
-    mean, std = np.nanmean(flat, axis=0), np.nanstd(flat, axis=0)
-    if (std == 0).any():
-        raise InputError(f"{data.source}: all training labels of {data.task.names[int(std.argmin())]!r} are the same")
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = np.nanmean(flat, axis=0), np.nanstd(flat, axis=0)
+    for name, m, s in zip(data.task.names, mean, std, strict=True):
+        # The model computes in single precision, which has seven digits and ends at 3e38.
+        if not 1e-30 < s < 1e30 or s < 1e-6 * abs(m):
+            raise InputError(
+                f"{data.source}, column {name!r}: labels with mean {m:g} and standard deviation {s:g} do not fit "
+                "single precision; subtract an offset or choose another unit"
+            )
     return (float(mean[0]), float(std[0])) if outputs == 1 else (mean.tolist(), std.tolist())
 
 
@@ -368,17 +468,18 @@ def _record(
             "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
         },
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("lyra-bio", "torch", "transformers", "datasets", "accelerate")},
+        | {"lyra-bio": __version__}
+        | {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")},
         "command": command,
     }
 
 
 def _best_epoch(trainer: LyraTrainer) -> float:
-    """The epoch whose validation score is the best one that the Trainer kept."""
-    key = f"eval_{trainer.args.metric_for_best_model}"
-    entries = [entry for entry in trainer.state.log_history if key in entry]
-    pick = max if trainer.args.greater_is_better else min
-    return float(pick(entries, key=lambda entry: entry[key])["epoch"])
+    """The epoch that the Trainer selected by its validation score."""
+    epochs = {entry["step"]: entry["epoch"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    if trainer.state.best_global_step not in epochs:
+        raise InputError("no epoch was scored on the validation split; see --eval_strategy, --eval_steps, --eval_delay")
+    return float(epochs[trainer.state.best_global_step])
 
 
 def _write(
@@ -398,7 +499,8 @@ def _write(
     tokenizer.save_pretrained(partial)
     added = prediction_columns(test_logits, model.config, data.task.per_token)
     with TableWriter(partial / "predictions.csv") as writer:
-        writer.write([row | new for row, new in zip(data.rows["test"], added, strict=True)])
+        blank = dict.fromkeys(_columns(data))
+        writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
     _plot(partial / "plots", data, trainer, test_logits, record)
     example = min(_sequences(data, "test"), key=len)[:60]
     model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
@@ -413,7 +515,7 @@ def _write(
 
 
 def _plot(folder: Path, data: Prepared, trainer: LyraTrainer, logits: list[np.ndarray], record: dict[str, Any]) -> None:
-    plot_history(trainer.state.log_history, record["selected_by"], folder / "training.png")
+    plot_history(trainer.state.log_history, record["selected_by"], record["best_epoch"], folder / "training.png")
     values, labels = _stack(data, "test", logits)
     score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
     names = data.task.names

@@ -104,7 +104,10 @@ def test_several_label_columns(tmp_path):
     ],
 )
 def test_alphabets(tmp_path, sequences, alphabet):
-    path = write(tmp_path, {"mutated_sequence": sequences, "DMS_score": [0.1, 0.2, 0.3]})
+    path = write(
+        tmp_path,
+        {"mutated_sequence": 2 * sequences, "DMS_score": np.arange(6) + 0.5, "split": ["train"] * 4 + ["val", "test"]},
+    )
     assert found(path).alphabet == alphabet
 
 
@@ -282,7 +285,7 @@ def test_bad_splits(tmp_path):
     assert "row 8 (line 9), column 'split': expected train, validation or test, got 'tset'" in complaint(
         table(tmp_path, VALUES, split=split)
     )
-    assert "the train split has only one class" in complaint(
+    assert "the train split has 1 different labels, at least two are needed" in complaint(
         table(tmp_path, [0] * 5 + [0, 1, 0, 1], split=["train"] * 5 + ["validation"] * 2 + ["test"] * 2)
     )
     assert "the train split has no rows" in complaint(table(tmp_path, [1.5, 2.5], sequences=SEQUENCES[:2]))

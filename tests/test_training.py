@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import subprocess
 import sys
 
@@ -153,9 +152,10 @@ def test_a_seed_gives_the_same_weights_and_resuming_too(table, tmp_path):
         "main(sys.argv[1:])\n"
     ).replace("training.TrainerCallback", "__import__('transformers').TrainerCallback")
     command = [sys.executable, "-c", program, "train", str(path), "--output_dir", str(tmp_path / "c"), *TINY]
-    interrupted = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    interrupted = subprocess.run(command, capture_output=True, text=True)
     assert (
-        "interrupted; --resume continues" in interrupted.stderr and not (tmp_path / "c" / "model.safetensors").exists()
+        "interrupted; --resume continues from the last checkpoint" in interrupted.stderr
+        and not (tmp_path / "c" / "model.safetensors").exists()
     )
     assert weights("c", "--resume") == unbroken
     assert weights("d", "--seed", "7") != unbroken
@@ -202,7 +202,7 @@ def test_early_stopping(table, tmp_path):
         (["--weight_decay", "-0.1"], "--weight_decay: expected a number from 0 to 10"),
         (["--early_stopping_patience", "0"], "--early_stopping_patience: expected at least 1"),
         (["--metric_for_best_model", "acuracy"], "--metric_for_best_model: expected one of loss, spearman"),
-        (["--config_overrides", "hidden_size=-1"], "--config_overrides: ValueError: `hidden_size` must be at least 1"),
+        (["--config_overrides", "hidden_size=-1"], "--config_overrides: `hidden_size` must be at least 1"),
         (["--config_overrides", "hiden_size=8"], "--config_overrides: expected field=value"),
         (["--validation_fraction", "2"], "--validation_fraction: expected a number between 0 and 1"),
         (["--task", "magic"], "--task: invalid choice: 'magic'"),
