@@ -7,7 +7,6 @@ and column before anything is written.
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -22,8 +21,9 @@ from datasets import config as datasets_config
 from transformers import PreTrainedTokenizerBase
 
 from .alphabet_lyra import get_alphabet
+from .labels import TASKS, Task, detect_task, is_mask, is_missing, parse_labels, read_masks
 from .modeling_lyra import IGNORE_INDEX
-from .tables import SUFFIXES, InputError, Place, Row, file_sha256, header_fields, read_rows, table_format
+from .tables import SUFFIXES, InputError, Place, Row, Table, file_sha256, header_fields, listed, read_rows, table_format
 from .tokenization_lyra import LyraTokenizer
 
 SPLITS = ("train", "validation", "test")
@@ -67,23 +67,7 @@ LABEL_COLUMNS = (
 )
 SPLIT_COLUMNS = ("split", "set", "partition")
 MASK_COLUMNS = ("label_mask", "mask", "resolved")
-TASKS = (
-    "regression",
-    "classification",
-    "multilabel",
-    "token_regression",
-    "token_classification",
-    "token_multilabel",
-)
-PROBLEM_TYPES = {
-    "regression": "regression",
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-}
-_MOST = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
-_MAX_INTEGER_CLASSES = 10
-_MAX_CLASSES = 1000
-_MISSING = ("", "na", "nan", "none", "null")
+_MOST = 0.9  # DNA and RNA are recognised by this share of plain letters
 _MISSING_SEQUENCES = ("nan", "NaN", "None", "null")  # as programs write them; NA and NAN are peptides
 
 
@@ -135,45 +119,6 @@ class DataArguments:
                 raise InputError(f"--alphabet: {error}") from None
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a model of these data answers.
-
-    Attributes:
-        name: one of `TASKS`.
-        label_columns: where the labels stand.
-        names: the classes, or the outputs of a regression or multi-label task.
-    """
-
-    name: str
-    label_columns: tuple[str, ...]
-    names: tuple[str, ...]
-
-    @property
-    def per_token(self) -> bool:
-        return self.name.startswith("token_")
-
-    @property
-    def kind(self) -> str:
-        """`"regression"`, `"classification"` or `"multilabel"`."""
-        return self.name.removeprefix("token_")
-
-    @property
-    def problem_type(self) -> str:
-        return PROBLEM_TYPES[self.kind]
-
-
-@dataclass
-class Table:
-    """The rows of one data set in memory, each with its place and, where the source has them, its split."""
-
-    source: str
-    rows: list[Row]
-    places: list[Place]
-    splits: list[str] | None
-    sha256: str
-
-
 @dataclass
 class Prepared:
     """Checked data, ready to train on.
@@ -215,7 +160,11 @@ def prepare(args: DataArguments) -> Prepared:
     per_token = task_name.startswith("token_")
     if args.mask_column is not None and not per_token:
         raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
-    masks = _read_masks(table, args, columns, sequences) if per_token else None
+    mask_column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask") if per_token else None
+    masks = None
+    if mask_column and (args.mask_column or is_mask(table, mask_column)):
+        masks = read_masks(table, mask_column, sequences)
+        notes.append(f"labels: of the residues marked 1 in column {mask_column!r}")
     labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
     shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
     notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
@@ -323,7 +272,7 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     by_id: dict[str, Row] = {}
     for place, row in read_rows(labels):
         if args.id_column not in row:
-            raise InputError(f"{labels}: no column {args.id_column!r} (--id_column), only {_listed(row)}")
+            raise InputError(f"{labels}: no column {args.id_column!r} (--id_column), only {listed(row)}")
         key = str(row[args.id_column])
         if key in by_id:
             raise InputError(f"{place}, column {args.id_column!r}: {key!r} stands twice")
@@ -355,14 +304,14 @@ def find_column(source: str, columns: list[str], given: str | None, usual: tuple
     """
     if given is not None:
         if given not in columns:
-            raise InputError(f"{source}: no column {given!r} (--{what}_column), only {_listed(columns)}")
+            raise InputError(f"{source}: no column {given!r} (--{what}_column), only {listed(columns)}")
         return given
     lower = {column.lower().strip(): column for column in reversed(columns)}
     for name in usual:
         if name in lower:
             return lower[name]
     raise InputError(
-        f"{source}: no {what} column among {_listed(columns)}; expected one named {', '.join(usual[:5])}, "
+        f"{source}: no {what} column among {listed(columns)}; expected one named {', '.join(usual[:5])}, "
         f"or --{what}_column"
     )
 
@@ -383,7 +332,7 @@ def _find_label_columns(source: str, columns: list[str], given: list[str] | None
             raise InputError(str(error).replace("--label_column", "--label_columns")) from None
     for column in given:
         if column not in columns:
-            raise InputError(f"{source}: no column {column!r} (--label_columns), only {_listed(columns)}")
+            raise InputError(f"{source}: no column {column!r} (--label_columns), only {listed(columns)}")
         if column == sequence_column or given.count(column) > 1:
             raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
     return given
@@ -446,223 +395,6 @@ def check_letters(table: Table, sequences: list[str], column: str, alphabet: str
     return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(where)}"]
 
 
-# ── Labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
-    """The task that most of the cells of the first label column look like."""
-    values = cells[0]
-    lengths = [_label_length(value) for value in values]
-    like_sequence = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
-    several = len(cells) > 1
-    # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
-    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
-    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
-    if _share(like_sequence) >= _MOST and not repeating:
-        symbols = {symbol for value in values for symbol in _symbols(value)}
-        if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
-            return "token_regression"
-        return "token_multilabel" if several else "token_classification"
-    numbers = [_parse_number(value) for value in values]
-    if several and all(str(value).strip().lower() in ("true", "false") for column in cells for value in column):
-        return "multilabel"
-    if _share([number is not None for number in numbers]) < 0.5:
-        if several:
-            raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {columns[0]!r}")
-        distinct = len({str(value) for value in values})
-        if distinct > min(_MAX_CLASSES, len(values) / 2):
-            raise InputError(
-                f"{source}, column {columns[0]!r}: {distinct} different texts in {len(values)} rows are neither "
-                "numbers nor classes; --label_columns or --task says otherwise"
-            )
-        return "classification"
-    written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
-    if several:
-        return "multilabel" if written <= {"0", "1"} else "regression"
-    text = any(number is None and not _is_missing(value) for value, number in zip(values, numbers, strict=True))
-    if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
-        return "regression"
-    return "classification" if {int(number) for number in written} == set(range(len(written))) else "regression"
-
-
-def parse_labels(
-    table: Table,
-    task_name: str,
-    columns: list[str],
-    cells: list[list[Any]],
-    sequences: list[str],
-    masks: list[list[bool]] | None,
-) -> tuple[list[Any], Task]:
-    """Turns label cells into numbers.
-
-    Returns:
-        One entry per row (a float, a class index, or a list of floats; for token tasks a list of one such entry per
-        residue, with -100 or NaN where there is no label) and the task.
-
-    Raises:
-        InputError: naming the row and column of the first wrong cell.
-    """
-    kind = task_name.removeprefix("token_")
-    per_token = task_name.startswith("token_")
-    if kind == "classification" and len(columns) > 1:
-        raise InputError(f"{table.source}: --task {task_name} takes one label column, got {_listed(columns)}")
-    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[kind]
-    parsed: list[list[Any]] = []  # by column, then by row
-    for column, values in zip(columns, cells, strict=True):
-        if per_token:
-            parsed.append(
-                [
-                    _parse_residues(place, column, value, sequence, kind)
-                    for place, value, sequence in zip(table.places, values, sequences, strict=True)
-                ]
-            )
-        else:
-            parsed.append([parse(place, column, value) for place, value in zip(table.places, values, strict=True)])
-    if masks is not None:
-        for column_labels in parsed:
-            for residues, mask in zip(column_labels, masks, strict=True):
-                residues[:] = [label if keep else None for label, keep in zip(residues, mask, strict=True)]
-
-    if kind == "classification":
-        flat = parsed[0] if not per_token else [label for residues in parsed[0] for label in residues]
-        names = _class_names(table, columns[0], {label for label in flat if label is not None})
-        index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
-        if per_token:
-            return [[index[label] for label in residues] for residues in parsed[0]], Task(
-                task_name, tuple(columns), names
-            )
-        return [index[label] for label in parsed[0]], Task(task_name, tuple(columns), names)
-
-    if per_token:
-        parsed = [[[math.nan if v is None else v for v in residues] for residues in column] for column in parsed]
-        labels = [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)]  # residue by column
-        labels = labels if len(columns) > 1 else [[value[0] for value in residues] for residues in labels]
-    else:
-        labels = list(map(list, zip(*parsed, strict=True))) if len(columns) > 1 else parsed[0]
-    _check_variation(table, columns, parsed, per_token)
-    return labels, Task(task_name, tuple(columns), tuple(columns))
-
-
-def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
-    """The labels of one row's residues: class names, or floats; None where a list has a null."""
-    symbols = _symbols(value) if kind != "classification" else [_class_text(s) for s in _symbols(value, numbers=False)]
-    if _is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing")
-    if len(symbols) != len(sequence):
-        raise InputError(
-            f"{place}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
-        )
-    if kind == "classification":
-        return symbols
-    parse = _parse_finite if kind == "regression" else _parse_binary
-    return [None if symbol is None else parse(place, column, symbol) for symbol in symbols]
-
-
-def _symbols(value: Any, numbers: bool = True) -> list[Any]:
-    """The per-residue entries of a cell: a list, numbers separated by white space, or one character each."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    text = str(value).strip()
-    parts = text.split()
-    if len(parts) > 1 and all(_parse_number(part) is not None for part in parts):
-        return [float(part) for part in parts] if numbers else parts
-    return list("".join(parts))
-
-
-def _label_length(value: Any) -> int:
-    if isinstance(value, str) and re.search(r"\d\.\d", value) and len(value.split()) == 1:
-        return 1  # one decimal number, whatever the number of its digits
-    return len(_symbols(value)) if isinstance(value, (str, list, tuple)) else 1
-
-
-def _parse_finite(place: Place, column: str, value: Any) -> float:
-    if _is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
-    number = _parse_number(value)
-    if number is None:
-        raise InputError(f"{place}, column {column!r}: expected a number, got {value!r}")
-    if not math.isfinite(number):
-        raise InputError(f"{place}, column {column!r}: expected a finite number, got {value!r}")
-    return number
-
-
-def _parse_binary(place: Place, column: str, value: Any) -> float:
-    if str(value).strip().lower() in ("true", "false"):
-        return float(str(value).strip().lower() == "true")
-    number = _parse_finite(place, column, value)
-    if number not in (0.0, 1.0):
-        raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
-    return number
-
-
-def _parse_class(place: Place, column: str, value: Any) -> str:
-    if _is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
-    if isinstance(value, (list, tuple, dict)):
-        raise InputError(f"{place}, column {column!r}: expected one class, got {value!r}")
-    return _class_text(value)  # type: ignore[return-value]
-
-
-def _class_text(value: Any) -> str | None:
-    if value is None:
-        return None
-    # A number that passed through a column of floats is still the same class.
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
-
-
-def _parse_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, np.number)):
-        return None
-    if isinstance(value, str) and ("_" in value or not re.fullmatch(r"[\s\w.+-]+", value, re.ASCII)):
-        return None  # float() would also take 1_000 and digits of other scripts
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return True
-    return isinstance(value, str) and value.strip().lower() in _MISSING
-
-
-def _class_names(table: Table, column: str, names: set[str]) -> tuple[str, ...]:
-    if len(names) < 2:
-        only = next(iter(names), None)
-        raise InputError(f"{table.source}, column {column!r}: expected at least two classes, got only {only!r}")
-    if all(re.fullmatch(r"-?\d+", name) for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
-
-
-def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], per_token: bool) -> None:
-    for column, values in zip(columns, parsed, strict=True):
-        flat = [v for residues in values for v in residues] if per_token else values
-        distinct = {value for value in flat if not math.isnan(value)}
-        if len(distinct) < 2:
-            only = next(iter(distinct), None)
-            raise InputError(f"{table.source}, column {column!r}: every label is {only}, there is nothing to learn")
-
-
-def _read_masks(table: Table, args: DataArguments, columns: list[str], sequences: list[str]) -> list[list[bool]] | None:
-    column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask")
-    if column is None:
-        return None
-    if args.mask_column is None and not any(set(_symbols(row.get(column))) <= {"0", "1", 0, 1} for row in table.rows):
-        return None  # a `mask` that means something else
-    masks = []
-    for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
-        symbols = [_parse_number(symbol) for symbol in _symbols(row.get(column))]
-        if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
-            raise InputError(
-                f"{place}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got {len(symbols)} "
-                f"entries {str(row.get(column))[:20]!r}"
-            )
-        masks.append([symbol == 1.0 for symbol in symbols])
-    return masks
-
-
 # ── Splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -689,7 +421,7 @@ def _read_split_column(table: Table, args: DataArguments, columns: list[str]) ->
     if column is None:
         return None
     values = [row.get(column) for row in table.rows]
-    if all(_is_missing(value) for value in values):
+    if all(is_missing(value) for value in values):
         return None
     if args.split_column is None and not any(str(value).strip().lower() in SPLIT_NAMES for value in values):
         return None  # a `set` or `partition` that means something else
@@ -839,14 +571,6 @@ def _tensor(labels: np.ndarray) -> torch.Tensor:
     # The Trainer does not count an exact -100 as a label, so a measurement of -100 moves by one unit in the last place.
     single[single == IGNORE_INDEX] = np.nextafter(np.float32(IGNORE_INDEX), np.float32(0))
     return torch.from_numpy(single)
-
-
-def _share(flags: list[bool]) -> float:
-    return sum(flags) / len(flags)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(repr(str(name)) for name in names)
 
 
 def _unless(given: Any) -> str:

@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -54,6 +55,17 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}, row {self.row}" + ("" if self.line is None else f" (line {self.line})")
+
+
+@dataclass
+class Table:
+    """The rows of one data set in memory, each with its place and, where the source has them, its split."""
+
+    source: str
+    rows: list[Row]
+    places: list[Place]
+    splits: list[str] | None
+    sha256: str
 
 
 def table_format(path: str | os.PathLike) -> str:
@@ -359,6 +371,11 @@ def _text_lines(path: str) -> Iterator[str]:
                 raise InputError(
                     f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
                 ) from None
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names as a message shows them."""
+    return ", ".join(repr(str(name)) for name in names)
 
 
 def _cell(value: Any) -> Any:

@@ -21,9 +21,10 @@ from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from . import __version__
 from .configuration_lyra import LyraConfig
-from .data import DataArguments, LyraCollator, Prepared, Task, prepare
+from .data import DataArguments, LyraCollator, Prepared, prepare
 from .hub import model_card
 from .inference import compute_logits, extend_row, load_model, prediction_columns
+from .labels import Task
 from .metrics import METRICS, SELECTED_BY, compute_metrics
 from .modeling_lyra import (
     IGNORE_INDEX,

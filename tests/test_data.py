@@ -189,6 +189,35 @@ def test_a_hub_data_set(monkeypatch):
     assert "expected splits named train, validation and test, got 'unsplit'" in complaint("user/name")
 
 
+@pytest.mark.parametrize(
+    "header", ["s{} label={}.5", "s{}|label={}.5", "s{}\tlabel={}.5", "s{} x;label={}.5;sequence=WWW"]
+)
+def test_labels_in_fasta_headers(tmp_path, header):
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    records = [f">{header.format(i, i)}\n{s}\n" for i, s in enumerate(SEQUENCES)]
+    for name, part in (("train", slice(0, 5)), ("valid", slice(5, 7)), ("test", slice(7, 9))):
+        (folder / f"{name}.fa").write_text("".join(records[part]))
+    prepared = found(folder)
+    assert prepared.rows["test"][1]["label"] == "8.5" and prepared.rows["test"][1]["sequence"] == SEQUENCES[8]
+
+
+@pytest.mark.parametrize("column", ["set", "mask", "resolved", "partition"])
+def test_columns_with_usual_names_that_mean_something_else(tmp_path, column):
+    labels = ["HHHHEEEE", "CCCCCCCC", "HHHHHHHH", *["EEEECCCC"] * 3, "HHHEEECC", "CCCHHHEE", "ECECECEC"]
+    prepared = found(table(tmp_path, labels, **{column: ["batch A"] * 9}))
+    assert sum(len(rows) for rows in prepared.rows.values()) == 9
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [(["0.0", "1.0"] * 4 + ["0.0"], ("0", "1")), (["True", "False"] * 4 + ["True"], ("False", "True"))],
+)
+def test_classes_as_programs_write_them(tmp_path, labels, names):
+    task = found(table(tmp_path, labels)).task
+    assert (task.name, task.names) == ("classification", names)
+
+
 def test_json_lists_as_labels(tmp_path):
     path = tmp_path / "t.jsonl"
     rows = [{"sequence": s, "label": [0.5, None, *range(6)]} for s in SEQUENCES]
@@ -206,6 +235,12 @@ def test_ids_are_those_of_the_tokenizer(tmp_path):
 
 
 # ── What is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_truth_values_are_no_measurements(tmp_path):
+    assert "row 3 (line 4), column 'label': expected a number, got 'True'" in complaint(
+        table(tmp_path, [0.5, 1, "True", 3, 4, 5, 6, 7, 8])
+    )
 
 
 @pytest.mark.parametrize("label", ["", "nan", "NaN", "inf", "-inf", "high", "1_000"])
@@ -246,6 +281,8 @@ def test_residue_labels_of_another_length(tmp_path):
     [
         ("", "column 'sequence': the sequence is empty"),
         ("  ", "column 'sequence': the sequence is empty"),
+        ("NaN", "column 'sequence': expected a sequence, got 'NaN'"),
+        ("MKß", "2 characters outside the alphabet protein ('ß' x 1, '1' x 1)"),
         ("MK1T?", "3 characters outside the alphabet protein"),
     ],
 )
@@ -270,6 +307,9 @@ def test_unknown_characters_can_be_read(tmp_path):
         (["seq", "label"], {"sequence_column": "s"}, "no column 's' (--sequence_column), only 'seq', 'label'"),
         (["seq", "label"], {"label_columns": ["y"]}, "no column 'y' (--label_columns), only 'seq', 'label'"),
         (["seq", "label"], {"split_column": "fold"}, "no column 'fold' (--split_column)"),
+        (["seq", "label"], {"label_columns": ["label", "label"]}, "'label' is the sequence column or named twice"),
+        (["seq", "label"], {"label_columns": ["seq"]}, "'seq' is the sequence column or named twice"),
+        (["seq", "label"], {"mask_column": "label"}, "--mask_column: only for labels per residue"),
         (["seq", "label"], {"alphabet": "dnaa"}, "--alphabet: `alphabet` must be one of"),
         (["seq", "label"], {"validation_fraction": -0.1}, "--validation_fraction: expected a number between 0 and 1"),
         (["seq", "label"], {"validation_fraction": 0.5, "test_fraction": 0.5}, "expected a sum below 1"),
@@ -305,6 +345,11 @@ def test_other_sources(tmp_path):
     assert "row 2 (line 3), column 'id': 's0' stands twice" in complaint(path, labels=str(labels))
     labels.write_text("id,score\ns0,1\n")
     assert "row 2 (line 3), column 'id': 's1' has no row in" in complaint(path, labels=str(labels))
+    labels.write_text("id,sequence\n" + "".join(f"s{i},MK\n" for i in range(9)))
+    assert "the column 'sequence' is also in" in complaint(path, labels=str(labels))
+    labels.write_text("id,score\ns0,1\n")
+    path = table(tmp_path, VALUES, id=["s0"] * 9)
+    assert "row 2 (line 3), column 'id': 's0' stands twice" in complaint(path, labels=str(labels))
 
 
 # ── Batches ──────────────────────────────────────────────────────────────────────────────────────────────────────────

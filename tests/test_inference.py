@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lyra import (
     LyraForMaskedLM,
@@ -128,6 +129,7 @@ def test_embeddings(checkpoint, tmp_path, table, vectors, monkeypatch):
         ("sequence,prediction\nMK,1\n", [], "row 1 (line 2): the input already has a column 'prediction'"),
         ("sequence\nMK\n", ["--sequence_column", "s"], "no column 's' (--sequence_column)"),
         ("sequence\nMK\n", ["--device", "cuda:9"], "--device: 'cuda:9' cannot be used"),
+        ("sequence\nMK\n", ["-o", "in.csv"], "in.csv: the output would replace the input"),
         ("sequence\nMK\n", ["-o", "out.xls"], "out.xls: expected a file ending in"),
     ],
 )  # fmt: skip
@@ -155,8 +157,24 @@ def test_checkpoints_that_cannot_predict(checkpoint, tmp_path, table, capsys):
     checkpoint(LyraModel)
     assert run("predict", tmp_path, table, "out.csv") == 2
     assert run("embed", tmp_path, table, "out.npz") == 0
+    for change, expected in (
+        (lambda tensors: tensors.pop("classifier.weight"), "the weights lack 'classifier.weight'"),
+        (
+            lambda tensors: tensors.update({"classifier.bias": torch.zeros(7)}),
+            "'classifier.bias' or have it in another",
+        ),
+        (lambda tensors: tensors.update({"classifier.bias": torch.tensor([float("nan")])}), "are not finite numbers"),
+    ):
+        checkpoint(num_labels=1)
+        file = tmp_path / "model" / "model.safetensors"
+        tensors = load_file(file)
+        change(tensors)
+        save_file(tensors, file, metadata={"format": "pt"})
+        assert run("predict", tmp_path, table, "out.csv") == 2
+        assert expected in capsys.readouterr().err
     (tmp_path / "model" / "model.safetensors").write_bytes(b"damaged")
     assert run("predict", tmp_path, table, "out.csv") == 2
     (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     assert run("embed", tmp_path, table, "out.npz") == 2
+    assert "expected the model type 'lyra', got 'bert'" in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()

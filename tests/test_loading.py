@@ -143,6 +143,11 @@ def test_another_number_of_labels_on_reload(tiny, tmp_path):
     )
     assert loaded(torch.tensor([[3, 4]])).logits.shape == (1, 5)
     assert loaded.config.problem_type == "single_label_classification"
+    inferred = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True)
+    outputs = inferred(torch.tensor([[3, 4]]), labels=torch.tensor([2]))
+    assert outputs.logits.abs().max() < 2 and outputs.loss.isfinite()  # classes, without the old labels' scale
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert (again.config.label_mean, again.config.label_std, again.config.problem_type) == (2.0, 3.0, "regression")
 
 
 def test_config_round_trip(tiny, tmp_path):

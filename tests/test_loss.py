@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification
+from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
+from lyra.data import LyraCollator
 
 IDS = torch.randint(3, 23, (4, 6), generator=torch.Generator().manual_seed(1))
 NAN = float("nan")
@@ -83,6 +84,20 @@ def test_masked_language_model(tiny):
 def test_nothing_to_learn_from_is_zero(tiny):
     model = LyraForTokenClassification(tiny(num_labels=2)).eval()
     assert model(IDS, labels=torch.full_like(IDS, -100)).loss == 0
+
+
+def test_a_step_without_labels_is_zero_also_when_the_trainer_counts(tiny):
+    model = LyraForTokenClassification(tiny(num_labels=2)).eval()
+    assert model(IDS, labels=torch.full_like(IDS, -100), num_items_in_batch=torch.tensor(0)).loss == 0
+
+
+def test_a_measurement_of_minus_100_counts(tiny):
+    """The Trainer takes an exact -100 for a missing label; the collator makes the two agree."""
+    for per_token, label in ((False, -100.0), (True, [-100.0, 1.0])):
+        example = {"input_ids": [3, 4], "labels": label}
+        labels = LyraCollator(LyraTokenizer(), per_token)([example])["labels"]
+        assert labels.ne(-100).all()
+        torch.testing.assert_close(labels, torch.tensor([label]), rtol=1e-7, atol=0)
 
 
 def test_a_wrong_label_shape_is_named(tiny):

@@ -134,6 +134,14 @@ def test_low_precision_stays_near_fp32(tiny, tmp_path, dtype):
     torch.testing.assert_close(low(ids).logits.float(), reference(ids).logits, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_mean_of_a_long_sequence_in_low_precision(tiny, dtype):
+    encoder = LyraModel(tiny()).encoder
+    states = torch.full((1, 70_001, 8), 3.0, dtype=dtype)
+    pooled = encoder.pool(states, torch.ones(1, 70_001, dtype=torch.bool))
+    assert pooled.dtype == dtype and (pooled == 3).all()
+
+
 @pytest.mark.parametrize("minimum", [1, 2, 3, 473, 2047, 131_071])
 def test_fft_sizes_are_even_fast_and_sufficient(minimum):
     size = _fast_even_size(minimum)

@@ -67,6 +67,15 @@ def test_what_stands_at_pads_does_not_matter(tiny):
     torch.testing.assert_close(one, other, **TOLERANCE)
 
 
+def test_not_even_nan_at_pads_matters(tiny):
+    model = LyraModel(tiny(bidirectional=True)).eval()
+    embeds = torch.randn(1, 5, 8)
+    mask = torch.tensor([[1, 1, 1, 0, 0]])
+    clean = model(inputs_embeds=embeds, attention_mask=mask).pooler_output
+    embeds[:, 3:] = float("nan")
+    torch.testing.assert_close(model(inputs_embeds=embeds, attention_mask=mask).pooler_output, clean, **TOLERANCE)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])
 def test_a_row_without_positions_is_zero(tiny, pooling):
     model = LyraModel(tiny(pooling=pooling)).eval()

@@ -94,6 +94,9 @@ def test_a_field_of_a_megabyte(tmp_path):
         ("t.jsonl", b'{"a": 1}\n{"a": \n', "row 2 (line 2): not valid JSON"),
         ("t.jsonl", b"[1, 2]\n", "row 1 (line 1): expected a JSON object, got list"),
         ("t.jsonl", b'{"a": 1, "a": 2}\n', "row 1 (line 1): the column 'a' is named twice"),
+        ("t.jsonl", b'{"a": {"b": 1, "b": 2}}\n', "row 1 (line 1): the column 'b' is named twice"),
+        ("t.jsonl", b'{"a": "\\ud800"}\n', "row 1 (line 1): not valid JSON"),
+        ("t.jsonl", b'{"a": ' + b"1" * 5000 + b"}\n", "row 1 (line 1): not valid JSON"),
         ("t.parquet", b"PAR1 no", "not a readable Parquet file"),
         ("t.fasta", b"MKT\n", "line 1: expected a FASTA header that starts with '>', got 'MKT'"),
         ("t.xlsx", b"", "expected a file ending in .csv, .tsv"),
@@ -130,6 +133,27 @@ def test_per_residue_entries_in_a_cell(tmp_path):
     with TableWriter(tmp_path / "t.csv") as writer:
         writer.write([{"classes": ["H", "E"], "numbers": [np.float32(0.5), np.float32(1)]}])
     assert rows(tmp_path / "t.csv") == [{"classes": "HE", "numbers": "0.5 1.0"}]
+
+
+def test_nested_json_stays_as_it_is(tmp_path):
+    nested = {"sequence": "MK", "meta": {"k": 1, "list": [{"a": 2}]}}
+    (tmp_path / "t.jsonl").write_text(json.dumps(nested))
+    assert rows(tmp_path / "t.jsonl") == [nested]
+
+
+@pytest.mark.parametrize(
+    ("name", "later"),
+    [
+        ("t.csv", {"a": 1, "x": 2}),
+        ("t.parquet", {"a": 1, "x": 2}),
+        ("t.parquet", {"a": 1.5}),
+        ("t.parquet", {"a": "b"}),
+    ],
+)
+def test_rows_that_do_not_fit_the_first_are_refused(tmp_path, name, later):
+    with pytest.raises(InputError, match="jsonl output takes such rows"), TableWriter(tmp_path / name) as writer:
+        writer.write([{"a": 1}])
+        writer.write([later])
 
 
 def test_nothing_is_left_half_written(tmp_path):

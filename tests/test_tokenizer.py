@@ -88,6 +88,16 @@ def test_bulk_encoding_equals_the_tokenizer(alphabet):
     assert [array.tolist() for array in bulk] == tokenizer(texts)["input_ids"]
 
 
+def test_bulk_encoding_after_adding_a_token(tokenizer):
+    tokenizer.add_tokens(["[X]"])
+    assert tokenizer.encode_bulk(["M[X]K"])[0].tolist() == ids(tokenizer, "M[X]K")
+
+
+def test_the_vocabulary_is_not_trained(tokenizer):
+    with pytest.raises(ValueError, match="fixed by its alphabet"):
+        tokenizer.train_new_from_iterator(["MK"], 10)
+
+
 def test_encodings():
     vectors = {name: dict(zip(a.tokens, a.vectors(), strict=True)) for name, a in ALPHABETS.items()}
     protein = vectors["protein"]

@@ -211,6 +211,14 @@ def test_early_stopping(table, tmp_path):
         (["--label_columns", "y"], "no column 'y' (--label_columns)"),
         (["--model_name_or_path", "no/model"], "no/model: cannot be loaded as a Lyra checkpoint"),
         (["--resume"], "--resume found no checkpoint"),
+        (["--resume_from_checkpoint", "nope"], "--resume_from_checkpoint: no folder 'nope'"),
+        (["--seed", "-1"], "--seed: expected a number from 0 to"),
+        (["--split_seed", "-1"], "--split_seed: expected a number from 0 to"),
+        (["--eval_strategy", "no", "--save_strategy", "no"], "the model is selected by validation"),
+        (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor"),
+        (["--lr_scheduler_type", "cosine_with_min_lr"], "training stopped: "),
+        (["--adam_beta1", "2"], "training stopped: Invalid beta parameter"),
+        (["--config_overrides", "state_size=10000000000"], "a model of this size cannot be built"),
     ],
 )
 def test_bad_arguments_stop_with_one_line_and_write_nothing(table, tmp_path, capsys, flags, expected):
@@ -219,6 +227,72 @@ def test_bad_arguments_stop_with_one_line_and_write_nothing(table, tmp_path, cap
     error = capsys.readouterr().err
     assert expected in error and len(error.strip().splitlines()) == 1 and error.startswith("lyra train: error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_an_early_interruption_leaves_is_in_nobodys_way(table, tmp_path):
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    assert run(table(composition), tmp_path / "out") == 0
+
+
+def test_resuming_another_run_is_refused(table, tmp_path, capsys):
+    """A killed run continues with its own data and model only."""
+    path = table(composition)
+    program = "import sys, os; from transformers import TrainerCallback\n"
+    program += "from lyra import training; from lyra.cli import main\n"
+    program += "training.EarlyStoppingCallback = lambda n: type('Kill', (TrainerCallback,), {\n"
+    program += "    'on_save': lambda self, *args, **kwargs: os._exit(9)})()\n"
+    program += "main(sys.argv[1:])\n"
+    flags = ["train", str(path), "--output_dir", str(tmp_path / "out"), *TINY, "--early_stopping_patience", "5"]
+    assert subprocess.run([sys.executable, "-c", program, *flags], capture_output=True).returncode == 9
+    assert run(path, tmp_path / "out") == 2
+    assert "--output_dir is in use" in capsys.readouterr().err
+    assert run(table(lambda s: 1000 * composition(s), name="other.csv"), tmp_path / "out", "--resume") == 2
+    assert "cannot resume, the data is not that of the interrupted run" in capsys.readouterr().err
+    assert run(path, tmp_path / "out", "--resume", "--config_overrides", "hidden_size=16") == 2
+    assert "cannot resume, the model is not that of the interrupted run" in capsys.readouterr().err
+    assert run(path, tmp_path / "out", "--resume") == 0
+
+
+def test_labels_that_single_precision_cannot_hold(table, tmp_path, capsys):
+    for label in (lambda s: 1e39 * len(s), lambda s: 1e15 + len(s), lambda s: 1e-40 * len(s)):
+        assert run(table(label), tmp_path / "out") == 2
+        error = capsys.readouterr().err
+        assert "do not fit single precision" in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_equal_validation_labels_select_by_loss(table, tmp_path, capsys):
+    path = table(composition, header="label,split", rows=0)
+    rows = [f"{i},{'ACDEF'[i % 5] * 6}{'GHIKLMNPQR'[i % 10]},{i}.5,train" for i in range(20)]
+    rows += [f"{i},{'STVWY'[i % 5] * 5},1.5,{'validation' if i % 2 else 'test'}" for i in range(6)]
+    path.write_text("id,sequence,label,split\n" + "\n".join(rows) + "\n")
+    assert run(path, tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["selected_by"] == "loss"
+    assert "selection: by loss" in capsys.readouterr().out
+
+
+def test_columns_that_the_predictions_would_replace(table, tmp_path, capsys):
+    path = table(lambda s: (composition(s), 1), header="label,prediction")
+    assert run(path, tmp_path / "out") == 2
+    assert "the input already has a column 'prediction'" in capsys.readouterr().err
+
+
+def test_rows_with_different_columns_and_odd_class_names(tmp_path):
+    path = tmp_path / "t.jsonl"
+    classes = ["$\\frac{$", 'a, "b"\n|`<x>']
+    rows = [
+        {"sequence": "ACDEF"[i % 5] * (3 + i % 7), "label": classes[i % 2]} | ({"x": i} if i % 3 else {})
+        for i in range(60)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run(path, tmp_path / "out") == 0
+    assert {row["prediction"] for row in read_csv(tmp_path / "out" / "predictions.csv")} <= set(classes)
+    assert set(ModelCard.load(tmp_path / "out" / "README.md").data.tags) == {
+        "lyra",
+        "biology",
+        "protein",
+        "classification",
+    }
 
 
 def test_output_directories_that_cannot_be_used(table, tmp_path, capsys):

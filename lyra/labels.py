@@ -1,0 +1,280 @@
+"""What a table's labels mean and what they are: the task, and every label cell as numbers."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .modeling_lyra import IGNORE_INDEX
+from .tables import InputError, Place, Table, listed
+
+TASKS = (
+    "regression",
+    "classification",
+    "multilabel",
+    "token_regression",
+    "token_classification",
+    "token_multilabel",
+)
+PROBLEM_TYPES = {
+    "regression": "regression",
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+}
+_MOST = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
+_MAX_INTEGER_CLASSES = 10
+_MAX_CLASSES = 1000
+_MISSING = ("", "na", "nan", "none", "null")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model of these data answers.
+
+    Attributes:
+        name: one of `TASKS`.
+        label_columns: where the labels stand.
+        names: the classes, or the outputs of a regression or multi-label task.
+    """
+
+    name: str
+    label_columns: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def per_token(self) -> bool:
+        return self.name.startswith("token_")
+
+    @property
+    def kind(self) -> str:
+        """`"regression"`, `"classification"` or `"multilabel"`."""
+        return self.name.removeprefix("token_")
+
+    @property
+    def problem_type(self) -> str:
+        return PROBLEM_TYPES[self.kind]
+
+
+def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
+    """The task that most of the cells of the first label column look like."""
+    values = cells[0]
+    lengths = [_label_length(value) for value in values]
+    like_sequence = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
+    several = len(cells) > 1
+    # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
+    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
+    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
+    if _share(like_sequence) >= _MOST and not repeating:
+        symbols = {symbol for value in values for symbol in _symbols(value)}
+        if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
+            return "token_regression"
+        return "token_multilabel" if several else "token_classification"
+    numbers = [_parse_number(value) for value in values]
+    if several and all(str(value).strip().lower() in ("true", "false") for column in cells for value in column):
+        return "multilabel"
+    if _share([number is not None for number in numbers]) < 0.5:
+        if several:
+            raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {columns[0]!r}")
+        distinct = len({str(value) for value in values})
+        if distinct > min(_MAX_CLASSES, len(values) / 2):
+            raise InputError(
+                f"{source}, column {columns[0]!r}: {distinct} different texts in {len(values)} rows are neither "
+                "numbers nor classes; --label_columns or --task says otherwise"
+            )
+        return "classification"
+    written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
+    if several:
+        return "multilabel" if written <= {"0", "1"} else "regression"
+    text = any(number is None and not is_missing(value) for value, number in zip(values, numbers, strict=True))
+    if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
+        return "regression"
+    return "classification" if {int(number) for number in written} == set(range(len(written))) else "regression"
+
+
+def parse_labels(
+    table: Table,
+    task_name: str,
+    columns: list[str],
+    cells: list[list[Any]],
+    sequences: list[str],
+    masks: list[list[bool]] | None,
+) -> tuple[list[Any], Task]:
+    """Turns label cells into numbers.
+
+    Returns:
+        One entry per row (a float, a class index, or a list of floats; for token tasks a list of one such entry per
+        residue, with -100 or NaN where there is no label) and the task.
+
+    Raises:
+        InputError: naming the row and column of the first wrong cell.
+    """
+    kind = task_name.removeprefix("token_")
+    per_token = task_name.startswith("token_")
+    if kind == "classification" and len(columns) > 1:
+        raise InputError(f"{table.source}: --task {task_name} takes one label column, got {listed(columns)}")
+    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[kind]
+    parsed: list[list[Any]] = []  # by column, then by row
+    for column, values in zip(columns, cells, strict=True):
+        if per_token:
+            parsed.append(
+                [
+                    _parse_residues(place, column, value, sequence, kind)
+                    for place, value, sequence in zip(table.places, values, sequences, strict=True)
+                ]
+            )
+        else:
+            parsed.append([parse(place, column, value) for place, value in zip(table.places, values, strict=True)])
+    if masks is not None:
+        for column_labels in parsed:
+            for residues, mask in zip(column_labels, masks, strict=True):
+                residues[:] = [label if keep else None for label, keep in zip(residues, mask, strict=True)]
+
+    if kind == "classification":
+        flat = parsed[0] if not per_token else [label for residues in parsed[0] for label in residues]
+        names = _class_names(table, columns[0], {label for label in flat if label is not None})
+        index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
+        if per_token:
+            return [[index[label] for label in residues] for residues in parsed[0]], Task(
+                task_name, tuple(columns), names
+            )
+        return [index[label] for label in parsed[0]], Task(task_name, tuple(columns), names)
+
+    if per_token:
+        parsed = [[[math.nan if v is None else v for v in residues] for residues in column] for column in parsed]
+        labels = [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)]  # residue by column
+        labels = labels if len(columns) > 1 else [[value[0] for value in residues] for residues in labels]
+    else:
+        labels = list(map(list, zip(*parsed, strict=True))) if len(columns) > 1 else parsed[0]
+    _check_variation(table, columns, parsed, per_token)
+    return labels, Task(task_name, tuple(columns), tuple(columns))
+
+
+def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
+    """The labels of one row's residues: class names, or floats; None where a list has a null."""
+    symbols = _symbols(value) if kind != "classification" else [_class_text(s) for s in _symbols(value, numbers=False)]
+    if is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing")
+    if len(symbols) != len(sequence):
+        raise InputError(
+            f"{place}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
+        )
+    if kind == "classification":
+        return symbols
+    parse = _parse_finite if kind == "regression" else _parse_binary
+    return [None if symbol is None else parse(place, column, symbol) for symbol in symbols]
+
+
+def _symbols(value: Any, numbers: bool = True) -> list[Any]:
+    """The per-residue entries of a cell: a list, numbers separated by white space, or one character each."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    text = str(value).strip()
+    parts = text.split()
+    if len(parts) > 1 and all(_parse_number(part) is not None for part in parts):
+        return [float(part) for part in parts] if numbers else parts
+    return list("".join(parts))
+
+
+def _label_length(value: Any) -> int:
+    if isinstance(value, str) and re.search(r"\d\.\d", value) and len(value.split()) == 1:
+        return 1  # one decimal number, whatever the number of its digits
+    return len(_symbols(value)) if isinstance(value, (str, list, tuple)) else 1
+
+
+def _parse_finite(place: Place, column: str, value: Any) -> float:
+    if is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+    number = _parse_number(value)
+    if number is None:
+        raise InputError(f"{place}, column {column!r}: expected a number, got {value!r}")
+    if not math.isfinite(number):
+        raise InputError(f"{place}, column {column!r}: expected a finite number, got {value!r}")
+    return number
+
+
+def _parse_binary(place: Place, column: str, value: Any) -> float:
+    if str(value).strip().lower() in ("true", "false"):
+        return float(str(value).strip().lower() == "true")
+    number = _parse_finite(place, column, value)
+    if number not in (0.0, 1.0):
+        raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
+    return number
+
+
+def _parse_class(place: Place, column: str, value: Any) -> str:
+    if is_missing(value):
+        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+    if isinstance(value, (list, tuple, dict)):
+        raise InputError(f"{place}, column {column!r}: expected one class, got {value!r}")
+    return _class_text(value)  # type: ignore[return-value]
+
+
+def _class_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    # A number that passed through a column of floats is still the same class.
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
+
+
+def _parse_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, np.number)):
+        return None
+    if isinstance(value, str) and ("_" in value or not re.fullmatch(r"[\s\w.+-]+", value, re.ASCII)):
+        return None  # float() would also take 1_000 and digits of other scripts
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_missing(value: Any) -> bool:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    return isinstance(value, str) and value.strip().lower() in _MISSING
+
+
+def _class_names(table: Table, column: str, names: set[str]) -> tuple[str, ...]:
+    if len(names) < 2:
+        only = next(iter(names), None)
+        raise InputError(f"{table.source}, column {column!r}: expected at least two classes, got only {only!r}")
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        return tuple(sorted(names, key=int))
+    return tuple(sorted(names))
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags)
+
+
+def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], per_token: bool) -> None:
+    for column, values in zip(columns, parsed, strict=True):
+        flat = [v for residues in values for v in residues] if per_token else values
+        distinct = {value for value in flat if not math.isnan(value)}
+        if len(distinct) < 2:
+            only = next(iter(distinct), None)
+            raise InputError(f"{table.source}, column {column!r}: every label is {only}, there is nothing to learn")
+
+
+def is_mask(table: Table, column: str) -> bool:
+    """Whether a column holds 0 and 1 for each residue in at least one row, and so is meant as a mask."""
+    return any(all(symbol in ("0", "1", 0, 1) for symbol in _symbols(row.get(column))) for row in table.rows)
+
+
+def read_masks(table: Table, column: str, sequences: list[str]) -> list[list[bool]]:
+    """Which residues of each row have a label.
+
+    Raises:
+        InputError: naming the first row without a 0 or 1 for each residue.
+    """
+    masks = []
+    for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
+        symbols = [_parse_number(symbol) for symbol in _symbols(row.get(column))]
+        if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
+            raise InputError(
+                f"{place}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got {len(symbols)} "
+                f"entries {str(row.get(column))[:20]!r}"
+            )
+        masks.append([symbol == 1.0 for symbol in symbols])
+    return masks
