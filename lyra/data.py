@@ -149,47 +149,51 @@ def prepare(args: DataArguments) -> Prepared:
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = list(dict.fromkeys(column for row in table.rows for column in row))
     sequence_column = find_column(table.source, columns, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
-    label_columns = _find_label_columns(table.source, columns, args.label_columns, sequence_column)
-    sequences = read_sequences(table, sequence_column)
-    alphabet = args.alphabet or detect_alphabet(sequences)
-    notes.append(f"sequences: column {sequence_column!r}, alphabet {alphabet}{_unless(args.alphabet)}")
-    notes += check_letters(table, sequences, sequence_column, alphabet, args.unknown)
-
-    cells = [[row.get(column) for row in table.rows] for column in label_columns]
-    task_name = args.task or detect_task(table.source, label_columns, cells, sequences)
-    per_token = task_name.startswith("token_")
-    if args.mask_column is not None and not per_token:
-        raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
-    mask_column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask") if per_token else None
-    masks = None
-    if mask_column and (args.mask_column or is_mask(table, mask_column)):
-        masks = read_masks(table, mask_column, sequences)
-        notes.append(f"labels: of the residues marked 1 in column {mask_column!r}")
-    labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
-    shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
-    notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
-
-    splits, split_notes = _assign_splits(table, args, columns, sequences)
-    notes += split_notes
-    splits, leak_notes = _check_leaks(splits, sequences, labels, args.drop_leaked)
-    notes += leak_notes
+    sequences, alphabet, found = _prepare_sequences(table, args, sequence_column)
+    notes += found
+    labels, task, found = _prepare_labels(table, args, columns, sequence_column, sequences)
+    notes += found
+    splits, found = _assign_splits(table, args, columns, sequences)
+    notes += found
+    splits, found = _check_leaks(splits, sequences, labels, args.drop_leaked)
+    notes += found
     indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
     _check_splits(table, task, labels, indices)
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
     tokenizer = LyraTokenizer(alphabet)
-    return Prepared(
-        task=task,
-        alphabet=alphabet,
-        sequence_column=sequence_column,
-        dataset=DatasetDict(
-            {split: _encode(tokenizer, task, sequences, labels, indices[split]) for split in SPLITS},
-        ),
-        rows={split: [table.rows[i] for i in indices[split]] for split in SPLITS},
-        sha256=table.sha256,
-        source=table.source,
-        notes=notes,
-    )
+    encoded = {split: _encode(tokenizer, task, sequences, labels, indices[split]) for split in SPLITS}
+    rows = {split: [table.rows[i] for i in indices[split]] for split in SPLITS}
+    return Prepared(task, alphabet, sequence_column, DatasetDict(encoded), rows, table.sha256, table.source, notes)
+
+
+def _prepare_sequences(table: Table, args: DataArguments, column: str) -> tuple[list[str], str, list[str]]:
+    """The checked sequences, their alphabet, and what was found."""
+    sequences = read_sequences(table, column)
+    alphabet = args.alphabet or detect_alphabet(sequences)
+    notes = [f"sequences: column {column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
+    return sequences, alphabet, notes + check_letters(table, sequences, column, alphabet, args.unknown)
+
+
+def _prepare_labels(
+    table: Table, args: DataArguments, columns: list[str], sequence_column: str, sequences: list[str]
+) -> tuple[list[Any], Task, list[str]]:
+    """The labels as numbers, the task, and what was found."""
+    label_columns = _find_label_columns(table.source, columns, args.label_columns, sequence_column)
+    cells = [[row.get(column) for row in table.rows] for column in label_columns]
+    task_name = args.task or detect_task(table.source, label_columns, cells, sequences)
+    notes, masks = [], None
+    if task_name.startswith("token_"):
+        mask_column = _optional_column(table.source, columns, args.mask_column, MASK_COLUMNS, "mask")
+        if mask_column and (args.mask_column or is_mask(table, mask_column)):
+            masks = read_masks(table, mask_column, sequences)
+            notes.append(f"labels: of the residues marked 1 in column {mask_column!r}")
+    elif args.mask_column is not None:
+        raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
+    labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
+    shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
+    notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
+    return labels, task, notes
 
 
 # ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

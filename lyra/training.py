@@ -1,6 +1,5 @@
 """Training: parameter groups, the Trainer, and the job behind `lyra train`."""
 
-import hashlib
 import json
 import math
 import os
@@ -9,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -196,7 +195,7 @@ def train(
     patience = args.early_stopping_patience
     with _leaving_nothing_useless(output, main):
         if main:
-            _mark_run(output / _CHECKPOINTS, data, model, resuming=_is_resuming(args))
+            _mark_run(output / _CHECKPOINTS, data, data_args, model, resuming=_is_resuming(args))
         trainer = LyraTrainer(
             model,
             args,
@@ -297,18 +296,19 @@ def _last_checkpoint(output: Path) -> str | None:
     return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
 
 
-def _mark_run(checkpoints: Path, data: Prepared, model: LyraPreTrainedModel, resuming: bool) -> None:
+def _mark_run(
+    checkpoints: Path, data: Prepared, data_args: DataArguments, model: LyraPreTrainedModel, resuming: bool
+) -> None:
     """Notes what the checkpoints belong to; on resuming, compares.
 
     Raises:
-        InputError: if data, split, task or model differ from those of the run to resume.
+        InputError: if they differ from those of the run to resume.
     """
-    labels = json.dumps([data.dataset[split]["labels"][:] for split in data.rows])
+    options = {name: value for name, value in asdict(data_args).items() if name not in ("data", "labels")}
     run = {
         "data": data.sha256,
-        "split and labels": hashlib.sha256(labels.encode()).hexdigest(),
-        "task": [data.task.name, *data.task.names],
-        "model": json.loads(model.config.to_json_string(use_diff=False)),
+        "data options": options,
+        "model settings": json.loads(model.config.to_json_string(use_diff=False)),
     }
     file = checkpoints / "run.json"
     if not resuming:
@@ -317,7 +317,7 @@ def _mark_run(checkpoints: Path, data: Prepared, model: LyraPreTrainedModel, res
         return
     saved = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if changed := [name for name in run if saved.get(name) != run[name]]:
-        raise InputError(f"{checkpoints.parent}: cannot resume, the {changed[0]} is not that of the interrupted run")
+        raise InputError(f"{checkpoints.parent}: cannot resume, {changed[0]} differ from the interrupted run")
 
 
 @contextmanager

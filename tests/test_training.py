@@ -247,9 +247,11 @@ def test_resuming_another_run_is_refused(table, tmp_path, capsys):
     assert run(path, tmp_path / "out") == 2
     assert "--output_dir is in use" in capsys.readouterr().err
     assert run(table(lambda s: 1000 * composition(s), name="other.csv"), tmp_path / "out", "--resume") == 2
-    assert "cannot resume, the data is not that of the interrupted run" in capsys.readouterr().err
+    assert "cannot resume, data differ from the interrupted run" in capsys.readouterr().err
+    assert run(path, tmp_path / "out", "--resume", "--split_seed", "3") == 2
+    assert "cannot resume, data options differ from" in capsys.readouterr().err
     assert run(path, tmp_path / "out", "--resume", "--config_overrides", "hidden_size=16") == 2
-    assert "cannot resume, the model is not that of the interrupted run" in capsys.readouterr().err
+    assert "cannot resume, model settings differ from the interrupted run" in capsys.readouterr().err
     assert run(path, tmp_path / "out", "--resume") == 0
 
 
