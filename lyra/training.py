@@ -30,15 +30,13 @@ from .modeling_lyra import (
     LyraForSequenceClassification,
     LyraForTokenClassification,
     LyraPreTrainedModel,
-    LyraRMSNorm,
-    LyraS4DKernel,
-    LyraS4DLayer,
 )
 from .plots import plot_confusion, plot_history, plot_measured, plot_roc
 from .tables import InputError, TableWriter
 from .tokenization_lyra import LyraTokenizer
 
 _CHECKPOINTS = "checkpoints"
+_SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 _LOWER_IS_BETTER = ("loss", "rmse", "mae")
 
 
@@ -138,22 +136,13 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
     The last group (`log_dt`, `log_A_real`, `A_imag`) stands alone because decay would pull the time scales of the
     state space to one value, and because some recipes give it its own learning rate.
     """
-    ssm, plain = set(), set()
-    for module in model.modules():
-        if isinstance(module, LyraS4DKernel):
-            ssm |= {id(p) for p in (module.log_dt, module.log_A_real, module.A_imag)}
-        elif isinstance(module, LyraS4DLayer):
-            plain.add(id(module.D))
-        elif isinstance(module, LyraRMSNorm):
-            plain.add(id(module.weight))
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, torch.nn.Parameter):
-            plain.add(id(bias))
     groups: dict[str, list[torch.nn.Parameter]] = {"decay": [], "no_decay": [], "ssm": []}
-    for parameter in model.parameters():
+    for path, parameter in model.named_parameters():
         if parameter.requires_grad:
-            name = "ssm" if id(parameter) in ssm else "no_decay" if id(parameter) in plain else "decay"
-            groups[name].append(parameter)
+            # By name, so that models with the code of a checkpoint, and wrapped ones, have the same groups.
+            name = path.rpartition(".")[2]
+            still = name in ("bias", "D") or path.endswith("norm.weight")
+            groups["ssm" if name in _SSM_PARAMETERS else "no_decay" if still else "decay"].append(parameter)
     return [
         {"params": parameters, "weight_decay": weight_decay if name == "decay" else 0.0}
         for name, parameters in groups.items()
