@@ -58,25 +58,21 @@ class Task:
 
 
 def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
-    """The task that most of the cells of the first label column look like."""
-    values = cells[0]
-    lengths = [_label_length(value) for value in values]
-    like_sequence = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
-    several = len(cells) > 1
-    # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
-    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
-    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
-    if _share(like_sequence) >= _MOST and not repeating:
-        symbols = {symbol for value in values for symbol in _symbols(value)}
+    """The task that most of the cells of the first label column look like.
+
+    Raises:
+        InputError: if they look like neither numbers nor classes.
+    """
+    values, several = cells[0], len(cells) > 1
+    if _is_per_residue(values, sequences):
+        symbols = (symbol for value in values for symbol in _symbols(value))
         if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
             return "token_regression"
         return "token_multilabel" if several else "token_classification"
+    if several:
+        return _detect_outputs(source, columns, cells)
     numbers = [_parse_number(value) for value in values]
-    if several and all(str(value).strip().lower() in ("true", "false") for column in cells for value in column):
-        return "multilabel"
     if _share([number is not None for number in numbers]) < 0.5:
-        if several:
-            raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {columns[0]!r}")
         distinct = len({str(value) for value in values})
         if distinct > min(_MAX_CLASSES, len(values) / 2):
             raise InputError(
@@ -85,12 +81,30 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
             )
         return "classification"
     written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
-    if several:
-        return "multilabel" if written <= {"0", "1"} else "regression"
     text = any(number is None and not is_missing(value) for value, number in zip(values, numbers, strict=True))
     if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
         return "regression"
     return "classification" if {int(number) for number in written} == set(range(len(written))) else "regression"
+
+
+def _is_per_residue(values: list[Any], sequences: list[str]) -> bool:
+    lengths = [_label_length(value) for value in values]
+    matching = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
+    # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
+    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
+    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
+    return _share(matching) >= _MOST and not repeating
+
+
+def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
+    """Several label columns: yes or no in all of them, or numbers."""
+    written = {str(_class_text(value)).lower() for column in cells for value in column if not is_missing(value)}
+    if written <= {"0", "1", "true", "false"}:
+        return "multilabel"
+    for column, values in zip(columns, cells, strict=True):
+        if _share([_parse_number(value) is not None for value in values]) < 0.5:
+            raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {column!r}")
+    return "regression"
 
 
 def parse_labels(
