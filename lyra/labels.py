@@ -124,45 +124,48 @@ def parse_labels(
     Raises:
         InputError: naming the row and column of the first wrong cell.
     """
-    kind = task_name.removeprefix("token_")
-    per_token = task_name.startswith("token_")
-    if kind == "classification" and len(columns) > 1:
+    task = Task(task_name, tuple(columns), tuple(columns))
+    if task.kind == "classification" and len(columns) > 1:
         raise InputError(f"{table.source}: --task {task_name} takes one label column, got {listed(columns)}")
-    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[kind]
-    parsed: list[list[Any]] = []  # by column, then by row
-    for column, values in zip(columns, cells, strict=True):
-        if per_token:
-            parsed.append(
-                [
-                    _parse_residues(place, column, value, sequence, kind)
-                    for place, value, sequence in zip(table.places, values, sequences, strict=True)
-                ]
-            )
-        else:
-            parsed.append([parse(place, column, value) for place, value in zip(table.places, values, strict=True)])
-    if masks is not None:
-        for column_labels in parsed:
-            for residues, mask in zip(column_labels, masks, strict=True):
-                residues[:] = [label if keep else None for label, keep in zip(residues, mask, strict=True)]
+    parsed = [
+        _parse_column(table, column, values, sequences, task, masks)
+        for column, values in zip(columns, cells, strict=True)
+    ]
+    if task.kind == "classification":
+        return _index_classes(table, task, parsed[0])
+    _check_variation(table, columns, parsed, task.per_token)
+    if len(columns) == 1:
+        return parsed[0], task
+    if task.per_token:  # by column, row and residue, to by row, residue and column
+        return [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)], task
+    return list(map(list, zip(*parsed, strict=True))), task
 
-    if kind == "classification":
-        flat = parsed[0] if not per_token else [label for residues in parsed[0] for label in residues]
-        names = _class_names(table, columns[0], {label for label in flat if label is not None})
-        index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
-        if per_token:
-            return [[index[label] for label in residues] for residues in parsed[0]], Task(
-                task_name, tuple(columns), names
-            )
-        return [index[label] for label in parsed[0]], Task(task_name, tuple(columns), names)
 
-    if per_token:
-        parsed = [[[math.nan if v is None else v for v in residues] for residues in column] for column in parsed]
-        labels = [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)]  # residue by column
-        labels = labels if len(columns) > 1 else [[value[0] for value in residues] for residues in labels]
-    else:
-        labels = list(map(list, zip(*parsed, strict=True))) if len(columns) > 1 else parsed[0]
-    _check_variation(table, columns, parsed, per_token)
-    return labels, Task(task_name, tuple(columns), tuple(columns))
+def _parse_column(
+    table: Table, column: str, values: list[Any], sequences: list[str], task: Task, masks: list[list[bool]] | None
+) -> list[Any]:
+    """One label column: a class name or a float per row, or a list of them, with None or NaN for no label."""
+    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[task.kind]
+    if not task.per_token:
+        return [parse(place, column, value) for place, value in zip(table.places, values, strict=True)]
+    missing = None if task.kind == "classification" else math.nan
+    rows = []
+    for i, (place, value, sequence) in enumerate(zip(table.places, values, sequences, strict=True)):
+        residues = _parse_residues(place, column, value, sequence, task.kind)
+        kept = masks[i] if masks is not None else [True] * len(residues)
+        rows.append([missing if not keep or r is None else r for r, keep in zip(residues, kept, strict=True)])
+    return rows
+
+
+def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[Any], Task]:
+    """Class names as indices, -100 for none, and the task with the names in order."""
+    flat = [name for residues in parsed for name in residues] if task.per_token else parsed
+    names = _class_names(table, task.label_columns[0], set(flat) - {None})
+    index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
+    task = Task(task.name, task.label_columns, names)
+    if task.per_token:
+        return [[index[name] for name in residues] for residues in parsed], task
+    return [index[name] for name in parsed], task
 
 
 def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
