@@ -124,10 +124,10 @@ def simulate(
 
 def _random_sets(
     rng: np.random.Generator, mutations: list[list[Mutation]], k: int, density: float
-) -> set[frozenset[Mutation]]:
+) -> list[frozenset[Mutation]]:
     """Random sets of k mutations at different positions; see `density` of [`random_landscape`]."""
-    sets = set()
+    sets = {}  # a dict, because the order of a Python set changes from process to process
     for _ in range(max(1, round(density * len(mutations) * len(mutations[0]) ** k))):
         sites = rng.choice(len(mutations), k, replace=False)
-        sets.add(frozenset(mutations[i][int(rng.integers(len(mutations[i])))] for i in sites))
-    return sets
+        sets[frozenset(mutations[i][int(rng.integers(len(mutations[i])))] for i in sites)] = None
+    return list(sets)

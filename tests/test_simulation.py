@@ -1,5 +1,9 @@
 """Simulated landscapes have the epistasis that they claim."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -43,6 +47,26 @@ def test_noise_rows_and_seeds():
     error = np.array([row["label"] - row["fitness"] for row in rows])
     assert error.std() == pytest.approx(0.2 * np.std([row["fitness"] for row in rows]), rel=0.15)
     assert all(row["label"] == row["fitness"] for row in draw(0.0))
+
+
+def test_a_seed_gives_the_same_rows_in_every_process():
+    program = """if True:
+        import os
+import subprocess
+import sys
+
+import numpy as np
+        from lyra.simulation import random_landscape, simulate
+        rng = np.random.default_rng(5)
+        print(simulate(rng, random_landscape(rng), 20))
+    """
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "12"
+    }
+    assert len(printed) == 1
 
 
 def test_impossible_requests_are_named():
