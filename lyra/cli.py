@@ -1,6 +1,7 @@
 """The command line: `lyra train`, `lyra predict`, `lyra embed`, `lyra demo`."""
 
 import argparse
+import difflib
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import __version__
 from .tables import InputError
 
 _USAGE = """usage: lyra COMMAND ...
@@ -30,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_USAGE, end="")
         return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"lyra {__version__}")
+        return 0
     if argv[0] not in commands:
         print(f"lyra: error: expected a command among {', '.join(commands)}, got {argv[0]!r}", file=sys.stderr)
         return 2
@@ -89,9 +94,13 @@ def _train(argv: list[str]) -> None:
     ):
         raise InputError("--output_dir DIR is missing")
     try:
-        data_args, model_args, args = parser.parse_args_into_dataclasses(flags)
+        data_args, model_args, args, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from None
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        raise InputError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
     record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *argv]))
     if record:
         _print_metrics(record)
@@ -172,7 +181,9 @@ def _config_flags(path: str) -> list[str]:
     for name, value in values.items():
         if value is None:
             continue
-        if isinstance(value, dict):
+        if name == "config_overrides" and isinstance(value, dict):
+            value = [f"{field}={json.dumps(setting)}" for field, setting in value.items()]
+        elif isinstance(value, dict):
             value = json.dumps(value)
         flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return flags

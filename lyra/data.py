@@ -191,6 +191,9 @@ def _prepare_labels(
     elif args.mask_column is not None:
         raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
     labels, task = parse_labels(table, task_name, label_columns, cells, sequences, masks)
+    others = [c for c in columns if c.lower().strip() in LABEL_COLUMNS and c not in label_columns]
+    if others and args.label_columns is None:
+        notes.append(f"labels: not taken, though they have usual names: {listed(others)} (--label_columns)")
     shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
     notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
     return labels, task, notes
@@ -393,7 +396,7 @@ def check_letters(table: Table, sequences: list[str], column: str, alphabet: str
     if not counts:
         return []
     shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
-    message = f"column {column!r}: {sum(counts.values())} characters outside the alphabet {alphabet} ({shown})"
+    message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet} ({shown})"
     if unknown == "error":
         raise InputError(f"{where[0]}, {message}; first rows: {'; '.join(where)}; --unknown token reads them as <unk>")
     return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(where)}"]
@@ -416,7 +419,9 @@ def _assign_splits(
     for split, fraction in (("test", args.test_fraction), ("validation", args.validation_fraction)):
         if split not in splits:
             _carve(splits, sequences, split, round(fraction * available), args.split_seed)
-            notes.append(f"split: {fraction:.0%} of the training rows become {split}, seed {args.split_seed}")
+            notes.append(
+                f"split: {splits.count(split)} of the {available} training rows become {split}, seed {args.split_seed}"
+            )
     return splits, notes
 
 

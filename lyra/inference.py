@@ -73,9 +73,9 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
     except InputError:
         raise
     except Exception as error:  # the libraries raise many kinds; all mean that this name is no usable checkpoint
-        raise InputError(
-            f"{name}: cannot be loaded as a Lyra checkpoint ({' '.join(str(error).split())[:300]})"
-        ) from None
+        reason = " ".join(str(error).split())[:300]
+        kind = "cannot be loaded as" if Path(name).is_dir() else "no such folder, and no Hub repository with"
+        raise InputError(f"{name}: {kind} a Lyra checkpoint ({reason})") from None
     return model.eval(), tokenizer
 
 

@@ -126,7 +126,7 @@ def _random_sets(
     rng: np.random.Generator, mutations: list[list[Mutation]], k: int, density: float
 ) -> list[frozenset[Mutation]]:
     """Random sets of k mutations at different positions; see `density` of [`random_landscape`]."""
-    sets = {}  # a dict, because the order of a Python set changes from process to process
+    sets: dict[frozenset[Mutation], None] = {}  # the order of a set would change from process to process
     for _ in range(max(1, round(density * len(mutations) * len(mutations[0]) ** k))):
         sites = rng.choice(len(mutations), k, replace=False)
         sets[frozenset(mutations[i][int(rng.integers(len(mutations[i])))] for i in sites)] = None

@@ -88,7 +88,8 @@ def output_format(path: str | os.PathLike) -> str:
     Raises:
         InputError: also for FASTA, which has no columns.
     """
-    name = table_format(path)
+    suffix = Path(Path(path).name.lower().removesuffix(".gz")).suffix
+    name = SUFFIXES.get(suffix, "fasta")
     if name == "fasta" or (name == "parquet" and str(path).endswith(".gz")):
         raise InputError(
             f"{path}: expected a name ending in .csv, .tsv, .jsonl (or these and .gz) or .parquet to write"

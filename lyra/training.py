@@ -87,6 +87,9 @@ class LyraTrainingArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Pin memory; by default where there is a GPU."}
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Search for unused parameters in several processes; Lyra has none."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
     )
@@ -177,7 +180,8 @@ def train(
     model = _build_model(model_args, data)
     _check_new_columns(data, model.config)
     if main:
-        print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n", flush=True)
+        print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n")
+        print(f"training: {args.world_size} process(es), {_batch_size(args)} sequences per step", flush=True)
 
     args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
     args.output_dir = str(output / _CHECKPOINTS)
@@ -207,6 +211,11 @@ def train(
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()  # a rank that just ended could abort the others
     return record
+
+
+def _batch_size(args: TrainingArguments) -> int:
+    """Sequences per optimizer step, over all processes and accumulation steps."""
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
 def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments) -> None:
@@ -446,7 +455,7 @@ def _record(
             "seed": args.seed,
             "split_seed": data_args.split_seed,
             "epochs": args.num_train_epochs,
-            "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            "batch_size": _batch_size(args),
             "optimizer": str(getattr(args.optim, "value", args.optim)),
             "learning_rate": args.learning_rate,
             "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
@@ -486,6 +495,7 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "plots").mkdir(parents=True)
     model.save_pretrained(partial)
+    shutil.copymode(partial / "config.json", partial / "model.safetensors")  # safetensors writes for the owner only
     tokenizer.save_pretrained(partial)
     added = prediction_columns(test_logits, model.config, data.task.per_token)
     with TableWriter(partial / "predictions.csv") as writer:

@@ -127,7 +127,7 @@ def test_a_missing_validation_split_comes_from_the_training_rows(tmp_path):
     path = table(tmp_path, VALUES, split=["train"] * 7 + ["test"] * 2)
     prepared = found(path, validation_fraction=0.3)
     assert [len(prepared.rows[split]) for split in SPLITS] == [5, 2, 2]
-    assert any("30% of the training rows become validation" in note for note in prepared.notes)
+    assert any("2 of the 7 training rows become validation" in note for note in prepared.notes)
 
 
 def test_random_splits_are_seeded_and_keep_equal_sequences_together(tmp_path):
@@ -282,8 +282,8 @@ def test_residue_labels_of_another_length(tmp_path):
         ("", "column 'sequence': the sequence is empty"),
         ("  ", "column 'sequence': the sequence is empty"),
         ("NaN", "column 'sequence': expected a sequence, got 'NaN'"),
-        ("MKß", "2 characters outside the alphabet protein ('ß' x 1, '1' x 1)"),
-        ("MK1T?", "3 characters outside the alphabet protein"),
+        ("MKß", "2 character(s) outside the alphabet protein ('ß' x 1, '1' x 1)"),
+        ("MK1T?", "3 character(s) outside the alphabet protein"),
     ],
 )
 def test_bad_sequences(tmp_path, sequence, expected):
@@ -296,7 +296,7 @@ def test_bad_sequences(tmp_path, sequence, expected):
 def test_unknown_characters_can_be_read(tmp_path):
     path = table(tmp_path, VALUES, sequences=[*SEQUENCES[:8], "MK?"])
     prepared = found(path, unknown="token")
-    assert any("1 characters outside the alphabet protein ('?' x 1), read as <unk>" in n for n in prepared.notes)
+    assert any("1 character(s) outside the alphabet protein ('?' x 1), read as <unk>" in n for n in prepared.notes)
 
 
 @pytest.mark.parametrize(

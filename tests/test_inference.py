@@ -130,7 +130,7 @@ def test_embeddings(checkpoint, tmp_path, table, vectors, monkeypatch):
         ("sequence\nMK\n", ["--sequence_column", "s"], "no column 's' (--sequence_column)"),
         ("sequence\nMK\n", ["--device", "cuda:9"], "--device: 'cuda:9' cannot be used"),
         ("sequence\nMK\n", ["-o", "in.csv"], "in.csv: the output would replace the input"),
-        ("sequence\nMK\n", ["-o", "out.xls"], "out.xls: expected a file ending in"),
+        ("sequence\nMK\n", ["-o", "out.xls"], "out.xls: expected a name ending in"),
     ],
 )  # fmt: skip
 def test_bad_input(checkpoint, tmp_path, capsys, content, flags, expected, monkeypatch):

@@ -51,11 +51,7 @@ def test_noise_rows_and_seeds():
 
 def test_a_seed_gives_the_same_rows_in_every_process():
     program = """if True:
-        import os
-import subprocess
-import sys
-
-import numpy as np
+        import numpy as np
         from lyra.simulation import random_landscape, simulate
         rng = np.random.default_rng(5)
         print(simulate(rng, random_landscape(rng), 20))

@@ -62,6 +62,8 @@ def test_regression_end_to_end(table, tmp_path, capsys):
     assert {item.name for item in out.iterdir()} == FILES
     assert {item.name for item in (out / "plots").iterdir()} == {"training.png", "measured.png"}
 
+    assert len({(out / name).stat().st_mode for name in FILES - {"plots"}}) == 1  # as readable as the rest
+
     record = json.loads((out / "metrics.json").read_text())
     assert record["task"] == "regression" and record["selected_by"] == "spearman"
     assert set(record["validation"]) == set(record["test"]) == {"spearman", "pearson", "r2", "rmse", "mae"}
@@ -179,7 +181,7 @@ def test_config_files(table, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text(
         f"data: {path}\noutput_dir: {tmp_path / 'out'}\nnum_train_epochs: 9\nuse_cpu: true\ndisable_tqdm: true\n"
-        "config_overrides: [hidden_size=8, state_size=4]\nmetric_for_best_model: rmse\n"
+        "config_overrides: {hidden_size: 8, state_size: 4, bidirectional: true}\nmetric_for_best_model: rmse\n"
     )
     assert main(["train", str(config), "--num_train_epochs", "1"]) == 0
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -206,10 +208,13 @@ def test_early_stopping(table, tmp_path):
         (["--config_overrides", "hiden_size=8"], "--config_overrides: expected field=value"),
         (["--validation_fraction", "2"], "--validation_fraction: expected a number between 0 and 1"),
         (["--task", "magic"], "--task: invalid choice: 'magic'"),
-        (["--num_train_epoch", "3"], "--num_train_epoch"),
+        (["--num_train_epoch", "3"], "unknown argument '--num_train_epoch'; did you mean --num_train_epochs?"),
         (["--seed", "x"], "--seed: invalid int value"),
         (["--label_columns", "y"], "no column 'y' (--label_columns)"),
-        (["--model_name_or_path", "no/model"], "no/model: cannot be loaded as a Lyra checkpoint"),
+        (
+            ["--model_name_or_path", "no/model"],
+            "no/model: no such folder, and no Hub repository with a Lyra checkpoint",
+        ),
         (["--resume"], "--resume found no checkpoint"),
         (["--resume_from_checkpoint", "nope"], "--resume_from_checkpoint: no folder 'nope'"),
         (["--seed", "-1"], "--seed: expected a number from 0 to"),
