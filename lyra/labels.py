@@ -73,6 +73,10 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
         return _detect_outputs(source, columns, cells)
     numbers = [_parse_number(value) for value in values]
     if _share([number is not None for number in numbers]) < 0.5:
+        if _share([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", str(value))) for value in values]) > 0.5:
+            raise InputError(
+                f"{source}, column {columns[0]!r}: decimal commas as in {values[0]!r}; expected decimal points"
+            )
         distinct = len({str(value) for value in values})
         if distinct > min(_MAX_CLASSES, len(values) / 2):
             raise InputError(

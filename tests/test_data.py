@@ -269,6 +269,13 @@ def test_labels_without_anything_to_learn(tmp_path, labels, expected):
     assert expected in complaint(table(tmp_path, labels))
 
 
+def test_decimal_commas_are_no_classes(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = zip(SEQUENCES, ["1,5", "2,5"] * 4 + ["1,5"], strict=True)
+    path.write_text("sequence;label\n" + "".join(f"{s};{label}\n" for s, label in rows))
+    assert "column 'label': decimal commas as in '1,5'; expected decimal points" in complaint(path)
+
+
 def test_residue_labels_of_another_length(tmp_path):
     labels = ["HHHHEEEE", "CCCCCCCC", "HHHHHHHH", "HHH", *["EEEECCCC"] * 3, "HHHEEECC", "CCCHHHEE"]
     # eight of nine match, so the user says what the column is
