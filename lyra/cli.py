@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .tables import InputError
+from .tables import InputError, one_line
 
 _USAGE = """usage: lyra COMMAND ...
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(argv[0], str(error))
     except OSError as error:  # a full disk, say, in the middle of the work
-        return _fail(argv[0], " ".join(str(error).split()))
+        return _fail(argv[0], one_line(error))
     except KeyboardInterrupt:
         return _fail(
             argv[0],
@@ -69,7 +69,7 @@ def _quiet_loading() -> None:
 
 
 def _train(argv: list[str]) -> None:
-    # Imported here, so that --help and a typing error answer at once.
+    # Here, because predicting needs none of the Trainer and the plots.
     from transformers import HfArgumentParser
 
     from .data import DataArguments
@@ -96,7 +96,7 @@ def _train(argv: list[str]) -> None:
     try:
         data_args, model_args, args, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
     except (ValueError, ImportError) as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(one_line(error)) from None
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
@@ -112,7 +112,7 @@ def _predict(argv: list[str]) -> None:
 
     parser = _table_parser("lyra predict", "Adds a model's predictions to a table.")
     arguments = parser.parse_args(argv)
-    rows = predict(**_table_arguments(arguments))
+    rows = predict(**vars(arguments))
     print(f"written: {arguments.output}, {rows} rows")
 
 
@@ -124,7 +124,7 @@ def _embed(argv: list[str]) -> None:
         "--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue"
     )
     arguments = parser.parse_args(argv)
-    rows = embed(**_table_arguments(arguments), vectors=arguments.vectors)
+    rows = embed(**vars(arguments))
     print(f"written: {arguments.output}, {rows} sequences")
 
 
@@ -142,27 +142,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _table_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """The flags that `predict` and `embed` share, under the names of their parameters."""
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("model", help="checkpoint folder or Hub id")
-    parser.add_argument("input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz")
+    parser.add_argument("model_name", metavar="model", help="checkpoint folder or Hub id")
+    parser.add_argument(
+        "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz"
+    )
     parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
     parser.add_argument("--sequence_column", help="column of sequences; found by its name")
     parser.add_argument("--unknown", choices=("error", "token"), default="error", help="letters outside the alphabet")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one")
     parser.add_argument("--revision", help="of a Hub repository")
     return parser
-
-
-def _table_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "model_name": arguments.model,
-        "source": arguments.input,
-        "output": arguments.output,
-        "sequence_column": arguments.sequence_column,
-        "unknown": arguments.unknown,
-        "device": arguments.device,
-        "revision": arguments.revision,
-    }
 
 
 def _config_flags(path: str) -> list[str]:
@@ -174,7 +165,7 @@ def _config_flags(path: str) -> list[str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML or JSON file ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: not a readable YAML or JSON file ({one_line(error)})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
     flags = []

@@ -23,7 +23,19 @@ from transformers import PreTrainedTokenizerBase
 from .alphabet_lyra import get_alphabet
 from .labels import TASKS, Task, detect_task, is_mask, is_missing, parse_labels, read_masks
 from .modeling_lyra import IGNORE_INDEX
-from .tables import SUFFIXES, InputError, Place, Row, Table, file_sha256, header_fields, listed, read_rows, table_format
+from .tables import (
+    SUFFIXES,
+    InputError,
+    Place,
+    Row,
+    Table,
+    file_sha256,
+    header_fields,
+    listed,
+    one_line,
+    read_rows,
+    table_format,
+)
 from .tokenization_lyra import LyraTokenizer
 
 SPLITS = ("train", "validation", "test")
@@ -124,14 +136,15 @@ class Prepared:
     """Checked data, ready to train on.
 
     Attributes:
-        dataset: `input_ids` and `labels` of each split.
+        sequences: the sequences of each split, without white space.
+        dataset: `input_ids` and `labels` of each split, in the same order.
         rows: the original rows of each split, in the same order.
         notes: what was found or decided, a line each.
     """
 
     task: Task
     alphabet: str
-    sequence_column: str
+    sequences: dict[str, list[str]]
     dataset: DatasetDict
     rows: dict[str, list[Row]]
     sha256: str
@@ -162,9 +175,10 @@ def prepare(args: DataArguments) -> Prepared:
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
     tokenizer = LyraTokenizer(alphabet)
-    encoded = {split: _encode(tokenizer, task, sequences, labels, indices[split]) for split in SPLITS}
+    chosen = {split: [sequences[i] for i in indices[split]] for split in SPLITS}
+    encoded = {s: _encode(tokenizer, task, chosen[s], [labels[i] for i in indices[s]]) for s in SPLITS}
     rows = {split: [table.rows[i] for i in indices[split]] for split in SPLITS}
-    return Prepared(task, alphabet, sequence_column, DatasetDict(encoded), rows, table.sha256, table.source, notes)
+    return Prepared(task, alphabet, chosen, DatasetDict(encoded), rows, table.sha256, table.source, notes)
 
 
 def _prepare_sequences(table: Table, args: DataArguments, column: str) -> tuple[list[str], str, list[str]]:
@@ -258,7 +272,7 @@ def _load_hub(name: str, config: str | None) -> Table:
     try:
         dataset = load_dataset(name, config)
     except Exception as error:  # the library raises many kinds; all mean that the user's id cannot be loaded
-        raise InputError(f"{name}: cannot be loaded from the Hub ({' '.join(str(error).split())[:300]})") from None
+        raise InputError(f"{name}: cannot be loaded from the Hub ({one_line(error)[:300]})") from None
     table = Table(name, [], [], [], "")
     for split, rows in dataset.items():
         if SPLIT_NAMES.get(split) is None:
@@ -303,23 +317,28 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
 # ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def find_column(source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str) -> str:
+def find_column(
+    source: str, columns: list[str], given: str | None, usual: tuple[str, ...], what: str, flag: str | None = None
+) -> str:
     """The column that the user named, or the first one with a usual name (in any case).
+
+    Args:
+        what: the kind of column, for the message; `flag`: what names it on the command line, `--<what>_column`.
 
     Raises:
         InputError: if there is none.
     """
+    flag = flag or f"--{what}_column"
     if given is not None:
         if given not in columns:
-            raise InputError(f"{source}: no column {given!r} (--{what}_column), only {listed(columns)}")
+            raise InputError(f"{source}: no column {given!r} ({flag}), only {listed(columns)}")
         return given
     lower = {column.lower().strip(): column for column in reversed(columns)}
     for name in usual:
         if name in lower:
             return lower[name]
     raise InputError(
-        f"{source}: no {what} column among {listed(columns)}; expected one named {', '.join(usual[:5])}, "
-        f"or --{what}_column"
+        f"{source}: no {what} column among {listed(columns)}; expected one named {', '.join(usual[:5])}, or {flag}"
     )
 
 
@@ -332,17 +351,12 @@ def _optional_column(
 
 
 def _find_label_columns(source: str, columns: list[str], given: list[str] | None, sequence_column: str) -> list[str]:
-    if not given:
-        try:
-            return [find_column(source, columns, None, LABEL_COLUMNS, "label")]
-        except InputError as error:
-            raise InputError(str(error).replace("--label_column", "--label_columns")) from None
-    for column in given:
-        if column not in columns:
-            raise InputError(f"{source}: no column {column!r} (--label_columns), only {listed(columns)}")
-        if column == sequence_column or given.count(column) > 1:
+    wanted: list[str | None] = [*given] if given else [None]
+    found = [find_column(source, columns, name, LABEL_COLUMNS, "label", flag="--label_columns") for name in wanted]
+    for column in found:
+        if column == sequence_column or found.count(column) > 1:
             raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
-    return given
+    return found
 
 
 def read_sequences(table: Table, column: str) -> list[str]:
@@ -513,19 +527,17 @@ def _check_splits(table: Table, task: Task, labels: list[Any], indices: dict[str
 # ── Encoding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _encode(
-    tokenizer: LyraTokenizer, task: Task, sequences: list[str], labels: list[Any], indices: list[int]
-) -> Dataset:
+def _encode(tokenizer: LyraTokenizer, task: Task, sequences: list[str], labels: list[Any]) -> Dataset:
     label_type: Any = Value("int64") if task.kind == "classification" else Value("float64")
     if len(task.names) > 1 and task.kind != "classification":
         label_type = Sequence(label_type)
     if task.per_token:
         label_type = Sequence(label_type)
-    encoded = tokenizer.encode_bulk([sequences[i] for i in indices])
+    encoded = tokenizer.encode_bulk(sequences)
     return Dataset.from_dict(
         {
             "input_ids": encoded,
-            "labels": [labels[i] for i in indices],
+            "labels": labels,
             "length": [len(ids) for ids in encoded],
         },
         features=Features({"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}),

@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from .configuration_lyra import LyraConfig
 from .data import SEQUENCE_COLUMNS, clean_sequence, find_column, known_letters, pad
 from .modeling_lyra import (
-    LyraForMaskedLM,
     LyraForSequenceClassification,
     LyraForTokenClassification,
     LyraModel,
@@ -30,6 +29,7 @@ from .tables import (
     Row,
     TableWriter,
     arrow_table,
+    one_line,
     output_format,
     read_rows,
     write_beside,
@@ -39,7 +39,7 @@ from .tokenization_lyra import LyraTokenizer
 _CHUNK_ROWS = 4096
 _CHUNK_LETTERS = 1 << 22
 _BATCH_POSITIONS = 1 << 16
-_HEADS = {head.__name__: head for head in (LyraForSequenceClassification, LyraForTokenClassification, LyraForMaskedLM)}
+_HEADS = {head.__name__: head for head in (LyraForSequenceClassification, LyraForTokenClassification)}
 
 Chunk = list[tuple[Place, Row, str]]  # the third entry is the sequence without white space
 
@@ -62,7 +62,7 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         config = LyraConfig.from_pretrained(name, revision=revision)
         architecture = (config.architectures or [""])[0]
         head = LyraModel if bare else _HEADS.get(architecture)
-        if head is None or (not bare and head is LyraForMaskedLM):
+        if head is None:
             raise InputError(f"{name}: expected a checkpoint with a trained head, got {architecture or 'no head'}")
         model, report = head.from_pretrained(
             name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
@@ -73,9 +73,8 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
     except InputError:
         raise
     except Exception as error:  # the libraries raise many kinds; all mean that this name is no usable checkpoint
-        reason = " ".join(str(error).split())[:300]
         kind = "cannot be loaded as" if Path(name).is_dir() else "no such folder, and no Hub repository with"
-        raise InputError(f"{name}: {kind} a Lyra checkpoint ({reason})") from None
+        raise InputError(f"{name}: {kind} a Lyra checkpoint ({one_line(error)[:300]})") from None
     return model.eval(), tokenizer
 
 
@@ -231,7 +230,7 @@ def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: st
     """The rows of a table in chunks of bounded size, checked, behind a progress bar."""
     allowed = known_letters(alphabet)
     chunk: Chunk = []
-    letters, column = 0, None
+    letters = 0
     rows = read_rows(source)
     first = next(rows, None)
     if first is None:

@@ -121,9 +121,9 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[Place, Row]]:
     except (EOFError, zlib.error):
         raise InputError(f"{path}: the gzip content is damaged or cut off") from None
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({_one_line(error)})") from None
+        raise InputError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
 
 
 def header_fields(where: str, header: str) -> Row:
@@ -164,7 +164,7 @@ def write_beside(path: str | os.PathLike) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or _one_line(error)})") from None
+        raise InputError(f"{path}: cannot be written ({error.strerror or one_line(error)})") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -234,7 +234,7 @@ class ParquetAppender:
             ]
         except pa.ArrowException as error:
             raise InputError(
-                f"the values of a column change their type ({_one_line(error)}); .jsonl output takes such rows"
+                f"the values of a column change their type ({one_line(error)}); .jsonl output takes such rows"
             ) from None
         self._writer.write_table(pa.table(columns, schema=schema))
 
@@ -254,7 +254,7 @@ def arrow_table(rows: list[Row]) -> pa.Table:
         return pa.table({name: [row.get(name) for row in rows] for name in names})
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise InputError(
-            f"a column mixes types that Parquet cannot hold ({_one_line(error)}); .jsonl output takes such rows"
+            f"a column mixes types that Parquet cannot hold ({one_line(error)}); .jsonl output takes such rows"
         ) from None
 
 
@@ -391,5 +391,6 @@ def _json_scalar(value: Any) -> Any:
     return float(str(value)) if hasattr(value, "dtype") else str(value)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """A library's complaint as part of a message."""
     return " ".join(str(error).split())

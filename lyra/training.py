@@ -32,7 +32,7 @@ from .modeling_lyra import (
     LyraPreTrainedModel,
 )
 from .plots import plot_confusion, plot_history, plot_measured, plot_roc
-from .tables import InputError, TableWriter
+from .tables import InputError, TableWriter, one_line
 from .tokenization_lyra import LyraTokenizer
 
 _CHECKPOINTS = "checkpoints"
@@ -204,7 +204,7 @@ def train(
     record: dict[str, Any] = {}
     if main:
         model.to(trainer.args.device).eval()
-        logits = {split: compute_logits(model, tokenizer, _sequences(data, split)) for split in ("validation", "test")}
+        logits = {split: compute_logits(model, tokenizer, data.sequences[split]) for split in ("validation", "test")}
         record = _record(data, data_args, model_args, trainer, logits, command)
         record["seconds"] = round(time.monotonic() - started, 1)
         _write(output, model, tokenizer, data, trainer, logits["test"], record)
@@ -330,7 +330,7 @@ def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
                 output.rmdir()
         complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError))
         if complaint and not isinstance(error, InputError):
-            raise InputError(f"training stopped: {' '.join(str(error).split())}") from error
+            raise InputError(f"training stopped: {one_line(error)}") from error
         raise
 
 
@@ -408,10 +408,6 @@ def _label_scale(data: Prepared) -> tuple[Any, Any]:
                 "single precision; subtract an offset or choose another unit"
             )
     return (float(mean[0]), float(std[0])) if outputs == 1 else (mean.tolist(), std.tolist())
-
-
-def _sequences(data: Prepared, split: str) -> list[str]:
-    return ["".join(row[data.sequence_column].split()) for row in data.rows[split]]
 
 
 def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -502,7 +498,7 @@ def _write(
         blank = dict.fromkeys(_columns(data))
         writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
     _plot(partial / "plots", data, trainer, test_logits, record)
-    example = min(_sequences(data, "test"), key=len)[:60]
+    example = min(data.sequences["test"], key=len)[:60]
     model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for item in partial.iterdir():

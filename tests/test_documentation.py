@@ -25,17 +25,13 @@ def test_readme_code_prints_what_its_comments_say(block):
         assert "".join(promised) in printed.getvalue()
 
 
-@pytest.mark.parametrize("name", [name for name in lyra.__all__ if ">>>" in (getattr(lyra, name).__doc__ or "")])
-def test_docstring_examples(name):
-    owner = getattr(lyra, name)
+EXAMPLES = [lyra.LyraModel.forward, *(getattr(lyra, name) for name in lyra.__all__)]
+
+
+@pytest.mark.parametrize("owner", [owner for owner in EXAMPLES if ">>>" in (owner.__doc__ or "")])
+def test_docstring_examples(owner):
     text = owner.__doc__.replace("```python", "").replace("```", "")
-    example = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
-    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
-
-
-def test_forward_example():
-    text = lyra.LyraModel.forward.__doc__.replace("```python", "").replace("```", "")
-    example = doctest.DocTestParser().get_doctest(text, {}, "forward", None, 0)
+    example = doctest.DocTestParser().get_doctest(text, {}, owner.__name__, None, 0)
     assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
 
 
