@@ -6,7 +6,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
 
 POOLING_MODES = ("mean", "max", "first", "last")
-SSM_BACKENDS = ("auto", "fft")
+SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
 
 # Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
 AUTO_MAP = {

@@ -5,6 +5,10 @@ Glossary of the shape comments: b batch, l length, v vocabulary, a letters of th
 """
 
 import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +16,54 @@ from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
-    BaseModelOutputWithPooling,
     MaskedLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import can_return_tuple
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
-from .ssm_lyra import fft_convolution, s4d_kernel
+from .locality_lyra import Windows, distinct_windows, windows_pay
+from .ssm_lyra import PATHS, DiscreteSSM, discretize, end_state, fastest_path, state_response
 
 IGNORE_INDEX = -100
+_CACHED_LENGTHS = 4
+
+
+class _RMSNorm(torch.autograd.Function):
+    """RMSNorm for the CPU, where the backward of the library's takes several times as long."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, weight, eps):
+        return x * _inverse_rms(x, eps) * weight
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, ctx.eps = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        inverse = _inverse_rms(x, ctx.eps)  # (..., 1)
+        # The two reductions over (rows, channels) are products with a vector.
+        product = grad * x
+        along = (product @ weight).unsqueeze(-1)  # (..., 1)
+        grad_weight = inverse.flatten() @ product.flatten(0, -2)
+        shift = along * inverse.pow(3) / -x.shape[-1]  # (..., 1)
+        if torch.is_grad_enabled():  # to be differentiated once more
+            return torch.addcmul(grad * weight * inverse, x, shift), grad_weight, None
+        return (grad * weight).mul_(inverse).addcmul_(x, shift), grad_weight, None
+
+
+def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """`1 / sqrt(mean(x^2) + eps)` over the last dimension, which stays with size 1."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.rsqrt(norm.square() / x.shape[-1] + eps)
 
 
 class LyraRMSNorm(nn.Module):
@@ -37,9 +76,68 @@ class LyraRMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         wide = _at_least_fp32(x)
-        # Written out because on CPU the backward of the library's fused rms_norm takes about twice as long.
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return normed.to(x.dtype) * self.weight.to(x.dtype)
+        weight = self.weight.to(wide.dtype)
+        if _is_eager_cpu(x):
+            return _RMSNorm.apply(wide, weight, self.eps).to(x.dtype)
+        return F.rms_norm(wide, weight.shape, weight, self.eps).to(x.dtype)
+
+
+class _GatedResidual(torch.autograd.Function):
+    """`hidden_states + scale * GLU(z)` for the CPU, with few passes over memory."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(hidden_states, z, scale):
+        value, gate = z.chunk(2, dim=-1)
+        y = gate.sigmoid().mul_(value)
+        return (y if scale is None else y.mul_(scale)).add_(hidden_states)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx, grad):
+        z, scale = ctx.saved_tensors
+        value, gate = z.chunk(2, dim=-1)
+        opening = gate.sigmoid()
+        if torch.is_grad_enabled():  # to be differentiated once more
+            grad_value = (grad if scale is None else grad * scale) * opening
+            return grad, torch.cat([grad_value, grad_value * value * (1 - opening)], dim=-1), None
+        grad_z = torch.empty_like(z)
+        grad_value, grad_gate = grad_z.chunk(2, dim=-1)
+        torch.mul(grad, opening, out=grad_value)
+        if scale is not None:
+            grad_value.mul_(scale)
+        torch.mul(grad_value, value, out=grad_gate)
+        grad_gate.mul_(opening.neg_().add_(1))
+        return grad, grad_z, None
+
+
+class LyraGatedResidual(nn.Module):
+    """`hidden_states + dropout(GLU(z))`."""
+
+    def __init__(self, dropout_prob: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """`(b, l, d)` and `(b, l, 2d)` to `(b, l, d)`."""
+        if not _is_eager_cpu(z) or hidden_states.dtype != z.dtype:
+            return hidden_states + self.dropout(F.glu(z, dim=-1))
+        dropping = self.dropout.training and self.dropout.p > 0
+        scale = _dropout_scale(hidden_states, self.dropout.p) if dropping else None
+        return _GatedResidual.apply(hidden_states, z, scale)
+
+
+def _dropout_scale(like: torch.Tensor, p: float) -> torch.Tensor:
+    """0 with probability p, otherwise 1 / (1 - p), from 16 random bits each: the library's generator takes several
+    times as long on CPU."""
+    dropped = round(p * 2**16)  # of the 2^16 values
+    bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    keep = bits[: like.numel()].view(like.shape) >= dropped - 2**15
+    return keep.to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 class LyraEmbeddings(nn.Module):
@@ -74,6 +172,31 @@ class LyraEmbeddings(nn.Module):
         return F.embedding(input_ids, table)  # (b, l, d)
 
 
+class LyraDepthwiseConv(nn.Module):
+    """`y[t] = bias + sum_j weight[j] x[t + j - k/2]`, channel by channel, channels last."""
+
+    def __init__(self, channels: int, kernel_size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, kernel_size))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(b, l, c)` to `(b, l, c)`, with zeros outside."""
+        channels, _, size = self.weight.shape
+        # As an image of height 1, whose channels-last layout is that of x, so that nothing is transposed.
+        image = x.transpose(1, 2).unsqueeze(2)  # (b, c, 1, l)
+        y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, padding=(0, size // 2), groups=channels)
+        return y.squeeze(2).transpose(1, 2)
+
+    def at(self, x: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+        """`(rows, c)` to `(windows, c)`, where `neighbours` `(windows, k)` says which rows stand in each window."""
+        taps = self.weight.squeeze(1).t()  # (k, c)
+        y = self.bias
+        for tap, rows in zip(taps, neighbours.unbind(1), strict=True):
+            y = y + (x * tap).index_select(0, rows)
+        return y
+
+
 class LyraPGC(GradientCheckpointingLayer):
     """Projected gated convolution: a local, second-order interaction of neighbouring positions."""
 
@@ -83,18 +206,30 @@ class LyraPGC(GradientCheckpointingLayer):
         self.residual = config.pgc_residual
         self.in_proj = nn.Linear(config.hidden_size, 2 * channels)
         self.in_norm = LyraRMSNorm(2 * channels, config.rms_norm_eps)
-        self.conv = nn.Conv1d(
-            channels, channels, config.pgc_kernel_size, padding=config.pgc_kernel_size // 2, groups=channels
-        )
+        self.conv = LyraDepthwiseConv(channels, config.pgc_kernel_size)
         self.out_proj = nn.Linear(channels, config.hidden_size)
         self.out_norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, pads: torch.Tensor | None) -> torch.Tensor:
-        x, gate = self.in_norm(self.in_proj(hidden_states)).chunk(2, dim=-1)  # (b, l, rd) each
-        if pads is not None:
-            x = x.masked_fill(pads, 0)  # the projection's bias made them non-zero
-        x = self.conv(x.transpose(1, 2)).transpose(1, 2)
-        y = self.out_norm(self.out_proj(gate * x))  # (b, l, d)
+    def forward(
+        self, hidden_states: torch.Tensor, pads: torch.Tensor | None, neighbours: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`(b, l, d)` to `(b, l, d)`, or with `neighbours` `(windows, k)` rows `(rows, d)` to `(windows, d)`.
+
+        Args:
+            pads: `(b, l, 1)`, true at positions that count as outside.
+            neighbours: see [`Windows`]; the number after the last row stands for outside.
+        """
+        projected = self.in_norm(self.in_proj(hidden_states))
+        if neighbours is None:
+            x, gate = projected.chunk(2, dim=-1)  # (b, l, rd) each
+            x = self.conv(x if pads is None else x.masked_fill(pads, 0))  # the projection's bias made them non-zero
+        else:
+            centre = neighbours[:, neighbours.shape[1] // 2]
+            x, gate = F.pad(projected, (0, 0, 0, 1)).chunk(2, dim=-1)  # (rows + 1, rd) each
+            x, gate = self.conv.at(x, neighbours), gate.index_select(0, centre)  # (windows, rd) each
+            if self.residual:
+                hidden_states = F.pad(hidden_states, (0, 0, 0, 1)).index_select(0, centre)
+        y = self.out_norm(self.out_proj(gate * x))
         return hidden_states + y if self.residual else y
 
 
@@ -118,9 +253,8 @@ class LyraS4DKernel(nn.Module):
         init.copy_(self.A_imag, frequencies.expand(self.A_imag.shape))
         init.normal_(self.C, std=math.sqrt(0.5))  # a complex number of variance 1
 
-    def forward(self, length: int, dtype: torch.dtype) -> torch.Tensor:
-        log_dt, log_A_real, A_imag, C = (p.to(dtype) for p in (self.log_dt, self.log_A_real, self.A_imag, self.C))
-        return s4d_kernel(log_dt, log_A_real, A_imag, C, length)  # (h, l)
+    def forward(self, D: torch.Tensor, dtype: torch.dtype) -> DiscreteSSM:
+        return discretize(*(p.to(dtype) for p in (self.log_dt, self.log_A_real, self.A_imag, self.C, D)))
 
 
 class LyraS4DLayer(GradientCheckpointingLayer):
@@ -129,32 +263,177 @@ class LyraS4DLayer(GradientCheckpointingLayer):
     def __init__(self, config: LyraConfig):
         super().__init__()
         self.dropout_prob = config.hidden_dropout_prob
+        self.backend = config.ssm_backend
         self.norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.kernel = LyraS4DKernel(config)
         self.reverse_kernel = LyraS4DKernel(config) if config.bidirectional else None
         self.D = nn.Parameter(torch.empty(config.hidden_size))
         self.output_linear = nn.Linear(config.hidden_size, 2 * config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.gated_residual = LyraGatedResidual(config.hidden_dropout_prob)
+        self._evaluation_operators = _EvaluationCache()
 
-    def forward(self, hidden_states: torch.Tensor, pads: torch.Tensor | None) -> torch.Tensor:
-        u = self.norm(hidden_states)
-        if pads is not None:
-            u = u.masked_fill(pads, 0)
-        y = F.gelu(self.convolve(u))  # (b, l, h)
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        pads: torch.Tensor | None,
+        index: torch.Tensor | None = None,
+        states: tuple[torch.Tensor | None, ...] = (None, None),
+    ) -> torch.Tensor:
+        """`(b, l, d)` to `(b, l, d)`, or with `index` `(b, l)` rows `(rows, d)` to `(b, l, d)`.
+
+        Args:
+            pads: `(b, l, 1)`, true where the state space sees zeros.
+            index: the row of each position.
+            states: `(b, h, n/2)` complex, before the first position and, of a bidirectional layer, after the last;
+                None for zero.
+        """
+        y = F.gelu(self.convolve(self._input(hidden_states, pads, index), states))  # (b, l, h)
         # One draw per sequence and channel, tied along the length.
-        y = y * F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob, self.training)
-        y = F.glu(self.output_linear(y), dim=-1)
-        return hidden_states + self.dropout(y)
+        if self.training and self.dropout_prob > 0:
+            y.mul_(F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob))
+        # Flat, because a product of two matrices reads the convolution's layout as it is.
+        z = self.output_linear(y.flatten(0, 1)).unflatten(0, y.shape[:2])  # (b, l, 2h)
+        return self.gated_residual(hidden_states if index is None else _look_up(hidden_states, index), z)
 
-    def convolve(self, u: torch.Tensor) -> torch.Tensor:
+    def convolve(self, u: torch.Tensor, states: tuple[torch.Tensor | None, ...] = (None, None)) -> torch.Tensor:
         """`conv(u, K) + D u` in fp32 (fp64 for fp64 input) under any autocast; returns the dtype of `u`."""
         with torch.autocast(device_type=u.device.type, enabled=False):
             wide = _at_least_fp32(u)
             length = u.shape[1]
-            kernel = self.kernel(length, wide.dtype)
-            reverse_kernel = self.reverse_kernel(length, wide.dtype) if self.reverse_kernel is not None else None
-            y = fft_convolution(wide, kernel, reverse_kernel) + self.D.to(wide.dtype) * wide
+            path = fastest_path(wide) if self.backend == "auto" else self.backend
+            make_operators, convolution = PATHS[path]
+
+            def operators() -> Any:
+                return make_operators(*self._systems(wide.dtype), length)
+
+            if self.training or torch.is_grad_enabled() or not _is_eager_cpu(u):
+                y = convolution(wide, operators())
+            else:
+                parameters = [p for name, p in self.named_parameters() if "kernel" in name or name == "D"]
+                y = convolution(wide, self._evaluation_operators.get((path, length, wide.dtype), parameters, operators))
+            before, after = states
+            system, reverse = self._systems(wide.dtype) if (before, after) != (None, None) else (None, None)
+            if system is not None and before is not None:
+                y = y + state_response(system, before, length)
+            if reverse is not None and after is not None:
+                y = y + state_response(reverse, after, length).flip(1)
             return y.to(u.dtype)
+
+    def end_states(
+        self,
+        hidden_states: torch.Tensor,
+        pads: torch.Tensor | None,
+        index: torch.Tensor | None = None,
+        states: tuple[torch.Tensor | None, ...] = (None, None),
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The states after the last position and, of a bidirectional layer, before the first; `states` as in `forward`
+        but each at the other end."""
+        with torch.autocast(device_type=hidden_states.device.type, enabled=False):
+            u = _at_least_fp32(self._input(hidden_states, pads, index))
+            system, reverse = self._systems(u.dtype)
+            forth = end_state(system, u, states[0])
+            return forth, None if reverse is None else end_state(reverse, u.flip(1), states[1])
+
+    def _input(
+        self, hidden_states: torch.Tensor, pads: torch.Tensor | None, index: torch.Tensor | None
+    ) -> torch.Tensor:
+        u = self.norm(hidden_states)
+        if index is not None:
+            # Channel by channel: where the rows fit the cache and where the convolution wants each channel together.
+            u = _look_up(u, index, channel_major=True)
+        return u if pads is None else u.masked_fill(pads, 0)
+
+    def _systems(self, dtype: torch.dtype) -> tuple[DiscreteSSM, DiscreteSSM | None]:
+        system = self.kernel(self.D, dtype)
+        return system, None if self.reverse_kernel is None else self.reverse_kernel(torch.zeros_like(self.D), dtype)
+
+
+class _EvaluationCache:
+    """The last few results of functions of some parameters, dropped when the parameters' values change.
+
+    Values are compared, since a change through `parameter.data` leaves no other trace.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []
+        self.results: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, key: Any, parameters: list[nn.Parameter], compute: Callable[[], Any]) -> Any:
+        same = len(self.values) == len(parameters) and all(
+            old.dtype == new.dtype and torch.equal(old, new) for old, new in zip(self.values, parameters, strict=True)
+        )
+        if not same:
+            self.values, self.results = [p.detach().clone() for p in parameters], OrderedDict()
+        results = self.results
+        if key not in results:
+            results[key] = compute()
+            if len(results) > _CACHED_LENGTHS:
+                results.popitem(last=False)
+        return results[key]
+
+
+@dataclass
+class LyraCache:
+    """What [`LyraModel`] carries from one piece of a sequence to the next.
+
+    A position's output needs the convolutions' halo of neighbours on both sides, so that the last few positions of a
+    piece are answered with the next one.
+
+    Attributes:
+        inputs: the positions that the next outputs still need, `(b, t)` ids or `(b, t, d)` embeddings, at most twice
+            the halo.
+        mask: `(b, t)`, true where they are real.
+        answered: how many of them have had their output.
+        states: `(b, h, n/2)` complex, of each S4D layer after the last answered position; None before the first.
+        pooled: `(b, d)` and `(b, 1)`, sum (or highest, first, last) and number of the positions answered.
+    """
+
+    inputs: torch.Tensor
+    mask: torch.Tensor
+    answered: int = 0
+    states: list[torch.Tensor] | None = None
+    pooled: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @classmethod
+    def of(cls, inputs: torch.Tensor, mask: torch.Tensor | None) -> "LyraCache":
+        """The first piece."""
+        return cls(inputs, _as_full_mask(mask, inputs))
+
+    def joined(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> "LyraCache":
+        """With the next piece.
+
+        Raises:
+            ValueError: if it is of another batch size or another kind of input.
+        """
+        if self.inputs.shape[0] != inputs.shape[0] or self.inputs.shape[2:] != inputs.shape[2:]:
+            raise ValueError(
+                f"`cache_params` is of inputs {tuple(self.inputs.shape)}, this piece has {tuple(inputs.shape)}; "
+                "batch and kind of input must be the same in every piece"
+            )
+        both = torch.cat([self.mask, _as_full_mask(mask, inputs)], dim=1)
+        return replace(self, inputs=torch.cat([self.inputs, inputs], dim=1), mask=both)
+
+    def without(self, answered: int, halo: int) -> "LyraCache":
+        """After positions up to `answered` have had their output; only their last ones are still needed."""
+        kept = max(0, answered - halo)
+        return replace(self, inputs=self.inputs[:, kept:], mask=self.mask[:, kept:], answered=answered - kept)
+
+
+@dataclass
+class LyraModelOutput(ModelOutput):
+    """Output of [`LyraModel`].
+
+    Attributes:
+        last_hidden_state: `(batch_size, sequence_length, hidden_size)`.
+        pooler_output: `(batch_size, hidden_size)`.
+        hidden_states: with `output_hidden_states`, the embeddings, then the output of each block.
+        cache_params: with `use_cache`, what the next piece of the sequences needs.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    cache_params: LyraCache | None = None
 
 
 class LyraEncoder(nn.Module):
@@ -166,35 +445,90 @@ class LyraEncoder(nn.Module):
         self.pgc = nn.ModuleList(LyraPGC(config, expansion) for expansion in config.pgc_expansion_factors)
         self.layers = nn.ModuleList(LyraS4DLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps) if config.final_norm else nn.Identity()
+        self.halo = len(self.pgc) * (config.pgc_kernel_size // 2)  # positions that the PGC stack sees on each side
 
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        """Returns the input and the output of every block, each `(b, l, d)`; `mask` is `(b, l)`, true where real."""
-        if hidden_states.shape[1] == 0:
-            raise ValueError("every sequence must have at least one position, got length 0")
-        pads = None if mask is None else ~mask.unsqueeze(-1)  # (b, l, 1)
+    def forward(
+        self, hidden_states: torch.Tensor, mask: torch.Tensor | None, windows: Windows | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Returns the input and the output of every block, each `(b, l, d)`; with `windows` only the layers' outputs
+        are.
+
+        Args:
+            hidden_states: embeddings `(b, l, d)`, or with `windows` those of its tokens `(rows, d)`.
+            mask: `(b, l)`, true at real positions; None where all are.
+        """
+        pads = _as_pads(mask)
+        states, index = self.local(hidden_states, pads, windows)
+        for layer in self.layers:
+            states, index = (*states, layer(states[-1], pads, index)), None
+        return states
+
+    def local(
+        self, hidden_states: torch.Tensor, pads: torch.Tensor | None, windows: Windows | None = None
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """The input and the output of every PGC, and with `windows` the row of the last output at each position."""
+        neighbours = [None] * len(self.pgc) if windows is None else windows.neighbours
         states = [hidden_states]
-        for block in (*self.pgc, *self.layers):
-            states.append(block(states[-1], pads))
-        return tuple(states)
+        for block, around in zip(self.pgc, neighbours, strict=True):
+            states.append(block(states[-1], pads if windows is None else None, around))
+        if windows is not None and windows.at is None:
+            states[-1] = states[-1].view(*windows.shape, -1)
+        return tuple(states), None if windows is None else windows.at
 
     def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(b, l, d)` to `(b, d)` over the real positions; zeros for a sequence without any."""
+        return self.read_pooled(self.add_to_pooled(None, hidden_states, mask)).to(hidden_states.dtype)
+
+    def add_to_pooled(
+        self,
+        pooled: tuple[torch.Tensor, torch.Tensor] | None,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Value `(b, d)` and number `(b, 1)` of the real positions pooled before and of those given."""
+        batch, length, _ = hidden_states.shape
         if mask is None:
-            mask = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
-        mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
-        columns = mask.unsqueeze(-1)  # (b, l, 1)
+            count = torch.full((batch, 1), length, device=hidden_states.device)
+        else:
+            mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
+            count = mask.sum(dim=1, keepdim=True)
+        value = self._pool_positions(hidden_states, mask)
+        if pooled is None:
+            return value, count
+        before, count_before = pooled
+        if self.pooling == "mean":
+            # fp32 stops counting after some ten million pieces.
+            value = before.double() + value if value.device.type != "mps" else before + value
+        elif self.pooling == "max":
+            value = torch.maximum(before, value)
+        elif self.pooling == "first":
+            value = torch.where(count_before > 0, before, value)
+        else:
+            value = torch.where(count > 0, value, before)
+        return value, count_before + count
+
+    def _pool_positions(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Sum, highest, first or last of the real positions, `(b, d)`."""
+        columns = None if mask is None else mask.unsqueeze(-1)  # (b, l, 1)
         if self.pooling == "mean":
             # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
-            total = torch.where(columns, _at_least_fp32(hidden_states), 0).sum(dim=1)
-            return (total / mask.sum(dim=1, keepdim=True).clamp(min=1)).to(hidden_states.dtype)
+            wide = _at_least_fp32(hidden_states)
+            return (wide if columns is None else torch.where(columns, wide, 0)).sum(dim=1)
         if self.pooling == "max":
-            highest = hidden_states.masked_fill(~columns, -torch.inf).amax(dim=1)
-            return torch.where(mask.any(dim=1, keepdim=True), highest, 0)
+            return (hidden_states if columns is None else hidden_states.masked_fill(~columns, -torch.inf)).amax(dim=1)
+        if mask is None or columns is None:
+            return hidden_states[:, 0 if self.pooling == "first" else -1]
         first = mask.int().argmax(dim=1)
         last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
         position = first if self.pooling == "first" else last  # (b,)
         chosen = torch.where(columns, hidden_states, 0)
         return chosen.gather(1, position.view(-1, 1, 1).expand(-1, 1, chosen.shape[-1])).squeeze(1)
+
+    def read_pooled(self, pooled: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        value, count = pooled
+        if self.pooling == "mean":
+            return value / count.clamp(min=1)
+        return torch.where(count > 0, value, 0)
 
 
 class LyraPreTrainedModel(PreTrainedModel):
@@ -229,7 +563,7 @@ class LyraPreTrainedModel(PreTrainedModel):
 @torch.no_grad()
 def _initialize(module: nn.Module) -> None:
     """Initialises one module's own parameters: torch's defaults for Linear and Conv1d, S4D-Lin for the kernels."""
-    if isinstance(module, (nn.Linear, nn.Conv1d)):
+    if isinstance(module, (nn.Linear, LyraDepthwiseConv)):
         init.kaiming_uniform_(module.weight, a=math.sqrt(5))
         bound = 1 / math.sqrt(module.weight[0].numel())
         init.uniform_(module.bias, -bound, bound)
@@ -270,8 +604,10 @@ class LyraModel(LyraPreTrainedModel):
         input_features: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        cache_params: LyraCache | None = None,
+        use_cache: bool | None = None,
         **kwargs,
-    ) -> BaseModelOutputWithPooling:
+    ) -> LyraModelOutput:
         r"""
         Exactly one of `input_ids`, `input_features` and `inputs_embeds` is given.
 
@@ -287,13 +623,21 @@ class LyraModel(LyraPreTrainedModel):
             output_hidden_states (`bool`, *optional*):
                 Whether to return `hidden_states`: the embeddings, then the output of each PGC and of each S4D layer.
                 `last_hidden_state` is the last of them, after the final norm where the config has one.
+            cache_params ([`LyraCache`], *optional*):
+                What an earlier call on the piece before this one returned.
+            use_cache (`bool`, *optional*):
+                Whether another piece of the same sequences follows. The output then ends a few positions (the halo of
+                the PGC stack) before the end of the piece and comes with `cache_params` for the next call, which
+                gives those positions first. The last piece, which may be empty, is the one without `use_cache`.
+                `last_hidden_state` of all calls in a row, and `pooler_output` of the last, are those of the whole
+                sequence.
 
         Returns:
-            [`BaseModelOutputWithPooling`]: `last_hidden_state` `(batch_size, sequence_length, hidden_size)`,
-            `pooler_output` `(batch_size, hidden_size)`.
+            [`LyraModelOutput`]: `last_hidden_state` `(batch_size, sequence_length, hidden_size)`, `pooler_output`
+            `(batch_size, hidden_size)`.
 
         Raises:
-            ValueError: if not exactly one input is given, or shapes do not fit.
+            ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model gets pieces.
 
         Example:
 
@@ -305,35 +649,86 @@ class LyraModel(LyraPreTrainedModel):
         torch.Size([2, 5, 64])
         ```
         """
+        if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) != 1:
+            raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
+        if input_features is not None:
+            inputs_embeds = self.embeddings.project(input_features)
+        inputs: torch.Tensor = input_ids if inputs_embeds is None else inputs_embeds  # type: ignore[assignment]
         if input_ids is not None and attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
-        embeds = self._embed(input_ids, input_features, inputs_embeds)
-        mask = _as_mask(attention_mask, embeds)
+        mask = _as_mask(attention_mask, inputs)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
+        if cache_params is not None or use_cache:
+            return self._continue(inputs, mask, cache_params, bool(use_cache), output_hidden_states)
 
-        hidden_states = self.encoder(embeds, mask)
-        return BaseModelOutputWithPooling(
+        if inputs.shape[1] == 0:
+            raise ValueError("every sequence must have at least one position, got length 0")
+        hidden_states = self.encoder(*self._read(inputs, mask, output_hidden_states))
+        return LyraModelOutput(
             last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
             pooler_output=self.encoder.final_norm(self.encoder.pool(hidden_states[-1], mask)),
             hidden_states=hidden_states if output_hidden_states else None,
         )
 
-    def _embed(
-        self,
-        input_ids: torch.Tensor | None,
-        input_features: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """The one input that is given, as `(b, l, d)`."""
-        if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) == 1:
-            if input_ids is not None:
-                return self.embeddings(input_ids)
-            if input_features is not None:
-                return self.embeddings.project(input_features)
-            if inputs_embeds is not None:
-                return inputs_embeds
-        raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
+    def _read(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, every_block: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Windows | None]:
+        """What the encoder takes: embeddings and mask, or the distinct windows of ids where that pays."""
+        if inputs.is_floating_point():
+            return inputs, mask, None
+        pgc = self.encoder.pgc
+        # Who listens to a block with a hook, or asks for its output, expects one at every position.
+        if every_block or not windows_pay(inputs) or any(map(_has_hooks, (self.embeddings, *pgc.modules()))):
+            return self.embeddings(inputs), mask, None
+        pads = None if mask is None else ~mask
+        windows = distinct_windows(inputs, pads, [self.config.pgc_kernel_size] * len(pgc))
+        return self.embeddings(windows.tokens), mask, windows
+
+    def _continue(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, cache: LyraCache | None, more: bool, every_block: bool
+    ) -> LyraModelOutput:
+        """`forward` on one piece."""
+        encoder = self.encoder
+        if self.config.bidirectional:
+            raise ValueError(
+                "`use_cache`: a bidirectional model reads every sequence from its end too, so it cannot take pieces "
+                "one by one; lyra.inference.stream goes over them twice"
+            )
+        cache = LyraCache.of(inputs, mask) if cache is None else cache.joined(inputs, mask)
+        end = cache.inputs.shape[1] - (encoder.halo if more else 0)  # positions before it have all their neighbours
+        answer = slice(cache.answered, max(end, cache.answered))
+        if answer.start == answer.stop:
+            embeds = self.embeddings(cache.inputs[:, :0]) if cache.inputs.dim() == 2 else cache.inputs[:, :0]
+            hidden_states: tuple[torch.Tensor, ...] = (embeds,) * (1 + len(encoder.pgc) + len(encoder.layers))
+        else:
+            hidden_states, cache = self._answer(cache, answer, every_block)
+        last = hidden_states[-1]
+        pooled = last.sum(1) if cache.pooled is None else encoder.read_pooled(cache.pooled)
+        return LyraModelOutput(
+            last_hidden_state=encoder.final_norm(last),
+            pooler_output=encoder.final_norm(pooled.to(last.dtype)),
+            hidden_states=hidden_states if every_block else None,
+            cache_params=cache.without(answer.stop, encoder.halo) if more else None,
+        )
+
+    def _answer(self, cache: LyraCache, answer: slice, every_block: bool) -> tuple[tuple[torch.Tensor, ...], LyraCache]:
+        """The outputs of every block at some positions of `cache.inputs`, and the cache with their states."""
+        embeds, mask, windows = self._read(cache.inputs, _needed(cache.mask), every_block)
+        hidden_states, index = self.encoder.local(embeds, _as_pads(mask), windows)
+        if index is None:
+            hidden_states = tuple(each[:, answer] for each in hidden_states)
+        else:
+            index = index[:, answer]
+        mask = _needed(cache.mask[:, answer])
+        before: Sequence[torch.Tensor | None] = cache.states or [None] * len(self.encoder.layers)
+        states = []
+        for layer, state in zip(self.encoder.layers, before, strict=True):
+            arguments = (hidden_states[-1], _as_pads(mask), index, (state, None))
+            states.append(layer.end_states(*arguments)[0])  # type: ignore[operator]
+            hidden_states, index = (*hidden_states, layer(*arguments)), None
+        pooled = self.encoder.add_to_pooled(cache.pooled, hidden_states[-1], mask)
+        return hidden_states, replace(cache, states=states, pooled=pooled)
 
 
 class LyraForSequenceClassification(LyraPreTrainedModel):
@@ -545,6 +940,8 @@ class Lyra(nn.Module):
             mask: `(b, l)`, non-zero at real positions; all are by default.
         """
         embeds = self.projection(x)
+        if x.shape[1] == 0:
+            raise ValueError("every sequence must have at least one position, got length 0")
         mask = _as_mask(mask, embeds)
         hidden_states = self.encoder(embeds, mask)[-1]
         if self.pool is not None:
@@ -556,19 +953,50 @@ class Lyra(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
+def _is_eager_cpu(x: torch.Tensor) -> bool:
+    """Where work that a GPU or a compiler would fuse is worth doing by hand, and a look at values costs nothing."""
+    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _as_mask(mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor | None:
+def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
     if mask is None:
         return None
-    if mask.shape != hidden_states.shape[:2]:
+    if mask.shape != inputs.shape[:2]:
         raise ValueError(
-            f"`attention_mask` must have shape (batch_size, sequence_length) = {tuple(hidden_states.shape[:2])}, "
+            f"`attention_mask` must have shape (batch_size, sequence_length) = {tuple(inputs.shape[:2])}, "
             f"got {tuple(mask.shape)}"
         )
-    return mask.to(hidden_states.device) != 0
+    return _needed(mask.to(inputs.device) != 0)
+
+
+def _needed(mask: torch.Tensor) -> torch.Tensor | None:
+    """A mask, or None if it hides nothing, where finding that out costs nothing."""
+    return None if _is_eager_cpu(mask) and mask.all() else mask
+
+
+def _as_full_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
+    """A mask `(b, l)` where None stands for one that hides nothing."""
+    return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
+
+
+def _as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """`(b, l)`, true where real, to `(b, l, 1)`, true where not."""
+    return None if mask is None else ~mask.unsqueeze(-1)
+
+
+def _look_up(rows: torch.Tensor, index: torch.Tensor, channel_major: bool = False) -> torch.Tensor:
+    """The row of `(rows, d)` at each position of `(b, l)`, `(b, l, d)`; if asked, with channels apart in memory."""
+    if channel_major:
+        return rows.t().index_select(1, index.flatten()).unflatten(1, index.shape).permute(1, 2, 0)
+    return rows.index_select(0, index.flatten()).unflatten(0, index.shape)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def _set_default_problem_type(config: LyraConfig) -> None:
@@ -577,11 +1005,13 @@ def _set_default_problem_type(config: LyraConfig) -> None:
         config.problem_type = "regression"
 
 
-def _label_scale(config: LyraConfig, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the labels, each `(1,)` or `(num_labels,)`."""
-    wide = _at_least_fp32(like)
+def _label_scale(config: LyraConfig, like: torch.Tensor) -> tuple[Any, Any]:
+    """Mean and standard deviation of the labels: numbers, or `(num_labels,)` each."""
     mean, std = (
-        wide.new_tensor(value if isinstance(value, (list, tuple)) else [value])
+        # Without blocking: the step of a GPU must not wait for a few numbers.
+        torch.tensor(value, dtype=_at_least_fp32(like).dtype).to(like.device, non_blocking=True)
+        if isinstance(value, (list, tuple))
+        else value
         for value in (config.label_mean, config.label_std)
     )
     return mean, std
@@ -591,7 +1021,7 @@ def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
     if config.problem_type != "regression" or config.label_mean is None:
         return logits
     mean, std = _label_scale(config, logits)
-    return logits * std + mean
+    return _at_least_fp32(logits) * std + mean
 
 
 def _head_loss(

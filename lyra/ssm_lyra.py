@@ -1,4 +1,4 @@
-"""The diagonal state space model S4D as pure functions on tensors.
+"""The diagonal state space model S4D as pure functions on tensors, and three ways to run it over a sequence.
 
 Papers:
     S4D: Gu, Gupta, Goel, Ré 2022, "On the Parameterization and Initialization of Diagonal State Space Models",
@@ -7,102 +7,443 @@ Papers:
 
 Each of h channels has its own system with n/2 conjugate pairs of states,
 
-    x'(t) = A x(t) + B u(t),    y(t) = 2 Re(C x(t)) + D u(t),    B = 1,
+    x'(t) = A x(t) + B u(t),    y(t) = 2 Re(C x(t)) + D u(t),    B = 1.
 
-discretised with step dt by a zero-order hold, which makes the map u -> y a convolution with
+A zero-order hold of step dt makes it a recurrence (`DiscreteSSM`, where C has taken up the gain of the input)
 
-    K[t] = 2 Re sum_n C_n (exp(dt A_n) - 1) / A_n exp(t dt A_n)
+    x[t] = z x[t-1] + u[t],    y[t] = 2 Re(C x[t]) + D u[t],    z = exp(dt A),    C <- C (exp(dt A) - 1) / A,
 
-Glossary: b batch, l length, h channels, n state size, A and C as above, dt step size.
+which is the convolution of u with the kernel
+
+    K[t] = 2 Re sum_n C_n z_n^t,    plus D at t = 0.                                                        (K)
+
+The same numbers come from three paths; each is a pair of functions, one that makes tensors of the system (`operators`,
+the same for every input of one length) and one that applies them:
+
+    recurrent   the recurrence itself, one position at a time;
+    fft         the convolution as a product of Fourier transforms, O(l log l);
+    chunked     in chunks of T positions: inside a chunk a product with the T x T Toeplitz matrix of K, between chunks
+                the state, O(l T). A sequence of one chunk needs no state at all.
+
+The map from u and the first state to y and the last state is linear, so whatever path computes y from a zero state,
+`state_response` adds what an earlier state contributes and `end_state` gives the state to carry on.
+
+Glossary: b batch, l length, h channels, n state size, T chunk length, m number of chunks.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 # Under the compiler lengths may be symbols; up to 65,536 this is within a factor of 2 of the best block.
 _COMPILED_BLOCK = 64
+# A sequence of at most so many positions is one chunk; a longer one is cut into chunks near the second number.
+_LONGEST_SINGLE_CHUNK, _CHUNK = 256, 128
+_SCAN_BLOCK = 32
+_TILE = 1 << 19  # elements
+_LONG = 8192
 
 
-def s4d_kernel(
-    log_dt: torch.Tensor, log_A_real: torch.Tensor, A_imag: torch.Tensor, C: torch.Tensor, length: int
-) -> torch.Tensor:
-    """The convolution kernel K of equation (K) above, without a tensor of size channels x state x length.
+class DiscreteSSM(NamedTuple):
+    """`x[t] = z x[t-1] + u[t]`, `y[t] = 2 Re(C x[t]) + D u[t]`, one system per channel.
 
-    With T near sqrt(l), the powers exp((iT + j) dt A) are products of l/T coarse and T fine ones, so K is one batched
-    product of (l/T, n) by (n, T) matrices per channel. Time O(h n l), memory O(h (n sqrt(l) + l)).
+    Attributes:
+        log_z_real, log_z_imag: `(h, n/2)` logarithm of z, dt A.
+        C_real, C_imag: `(h, n/2)` what is read from the states.
+        D: `(h,)` what is read from the input.
+    """
+
+    log_z_real: torch.Tensor
+    log_z_imag: torch.Tensor
+    C_real: torch.Tensor
+    C_imag: torch.Tensor
+    D: torch.Tensor
+
+
+def discretize(
+    log_dt: torch.Tensor, log_A_real: torch.Tensor, A_imag: torch.Tensor, C: torch.Tensor, D: torch.Tensor
+) -> DiscreteSSM:
+    """The zero-order hold (S4D, equation 4).
 
     Args:
         log_dt: `(h,)` logarithm of the step size.
         log_A_real: `(h, n/2)` logarithm of minus the real part of A.
         A_imag: `(h, n/2)` imaginary part of A.
         C: `(h, n/2, 2)` real and imaginary part of C.
-        length: l, at least 1.
-
-    Returns:
-        `(h, l)` in the dtype of the parameters.
+        D: `(h,)`.
     """
     dt = log_dt.exp().unsqueeze(-1)  # (h, 1)
     A_real = -log_A_real.exp()  # (h, n/2)
-    dtA_real, dtA_imag = A_real * dt, A_imag * dt  # (h, n/2)
-    C_real, C_imag = _discretize(C, A_real, A_imag, dtA_real, dtA_imag)  # (h, n/2)
-
-    block = _block_length(length)
-    rows = length // block + 2  # never 1, a size that the compiler would make a constant
-    fine_real, fine_imag = _powers(dtA_real, dtA_imag, torch.arange(block, device=C.device))  # (h, n/2, T)
-    coarse_real, coarse_imag = _powers(dtA_real, dtA_imag, torch.arange(rows, device=C.device) * block)  # (h, n/2, l/T)
-    C_real, C_imag = C_real.unsqueeze(-1), C_imag.unsqueeze(-1)
-    left = torch.cat(
-        [C_real * coarse_real - C_imag * coarse_imag, -(C_real * coarse_imag + C_imag * coarse_real)], dim=1
-    )  # (h, n, l/T)
-    right = torch.cat([fine_real, fine_imag], dim=1)  # (h, n, T)
-    kernel = (2 * left.transpose(1, 2) @ right).flatten(1)  # (h, l/T T)
-    if torch.compiler.is_compiling():  # which cannot prove of a symbolic length that the slice is inside
-        return kernel.index_select(1, torch.arange(length, device=kernel.device))
-    return kernel[:, :length]
+    log_z_real, log_z_imag = A_real * dt, A_imag * dt  # (h, n/2)
+    # expm1, because exp(dt A) - 1 loses four digits in fp32 at the smallest steps
+    step_real = torch.expm1(log_z_real) * torch.cos(log_z_imag) - 2 * torch.sin(log_z_imag / 2).square()
+    step_imag = torch.exp(log_z_real) * torch.sin(log_z_imag)
+    norm = A_real.square() + A_imag.square()
+    gain_real = (step_real * A_real + step_imag * A_imag) / norm
+    gain_imag = (step_imag * A_real - step_real * A_imag) / norm
+    C_real, C_imag = C.unbind(-1)
+    return DiscreteSSM(
+        log_z_real, log_z_imag, C_real * gain_real - C_imag * gain_imag, C_real * gain_imag + C_imag * gain_real, D
+    )
 
 
-def fft_convolution(u: torch.Tensor, kernel: torch.Tensor, reverse_kernel: torch.Tensor | None = None) -> torch.Tensor:
-    """Causal convolution of every channel with its kernel by the fast Fourier transform, O(l log l).
+def s4d_kernel(system: DiscreteSSM, length: int) -> torch.Tensor:
+    """The convolution kernel K of equation (K), `(h, l)`."""
+    kernel = _vandermonde(system, system.C_real, system.C_imag, length)
+    return kernel + F.pad(system.D.unsqueeze(-1), (0, length - 1))
+
+
+def state_response(system: DiscreteSSM, state: torch.Tensor, length: int) -> torch.Tensor:
+    """What the outputs at the next l positions owe to a state, `2 Re(C z^(t+1) x)`.
 
     Args:
-        u: `(b, l, h)`.
-        kernel: `(h, l)`; `y[t] = sum_s kernel[s] u[t - s]`.
-        reverse_kernel: `(h, l)`, added as `sum_s reverse_kernel[s] u[t + s]`.
+        state: `(b, h, n/2)` complex.
 
     Returns:
         `(b, l, h)`.
     """
+    first = torch.complex(system.C_real, system.C_imag) * _pole(system) * state  # (b, h, n/2)
+    return _vandermonde(system, first.real, first.imag, length).transpose(1, 2)
+
+
+def end_state(system: DiscreteSSM, u: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
+    """The state after the last position of u `(b, l, h)`, from a state before the first one or from zero.
+
+    Returns:
+        `(b, h, n/2)` complex.
+    """
     length = u.shape[1]
+    block = _block_length(length)
+    u = _channel_major(u, (-length % block, 0))  # zeros before the start leave a zero state as it is
+    chunks = u.shape[-1] // block
+    fine = _powers(system, torch.arange(block - 1, -1, -1, device=u.device))  # (h, n/2, T)
+    coarse = _powers(system, torch.arange(chunks - 1, -1, -1, device=u.device) * block)  # (h, n/2, m)
+    chunk_states = _complex_product(u.unflatten(-1, (chunks, block)).flatten(1, 2), fine)  # (h, b m, n/2)
+    weights = torch.complex(*coarse).transpose(1, 2).unsqueeze(1)  # (h, 1, m, n/2)
+    last = (chunk_states.unflatten(1, (-1, chunks)) * weights).sum(2).transpose(0, 1)  # (b, h, n/2)
+    return last if state is None else advance(system, state, length) + last
+
+
+def advance(system: DiscreteSSM, state: torch.Tensor, length: int) -> torch.Tensor:
+    """What is left of a state `(b, h, n/2)` after l positions without input."""
+    return torch.polar(torch.exp(system.log_z_real * length), system.log_z_imag * length) * state
+
+
+# ── recurrent ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def recurrent_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[Any, ...]:
+    """z, C `(h, n/2)` complex and D `(h,)` of each direction."""
+    return tuple(
+        (_pole(each), torch.complex(each.C_real, each.C_imag), each.D) for each in (system, reverse) if each is not None
+    )
+
+
+def recurrent_convolution(u: torch.Tensor, operators: tuple[Any, ...]) -> torch.Tensor:
+    """The outputs `(b, l, h)` for the inputs u `(b, l, h)`, one position at a time; time O(l h n), no kernel."""
+    outputs = _recurrence(u, *operators[0])
+    if len(operators) == 2:
+        outputs = outputs + _recurrence(u.flip(1), *operators[1]).flip(1)
+    return outputs
+
+
+def _recurrence(u: torch.Tensor, z: torch.Tensor, C: torch.Tensor, D: torch.Tensor) -> torch.Tensor:
+    state = torch.zeros(u.shape[0], *z.shape, dtype=z.dtype, device=u.device)
+    outputs = []
+    for position in u.unbind(1):  # (b, h)
+        state = z * state + position.unsqueeze(-1)
+        outputs.append(2 * (C * state).real.sum(-1) + D * position)
+    return torch.stack(outputs, dim=1)
+
+
+# ── fft ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fft_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[torch.Tensor]:
+    """The transform of the kernel (both kernels, if the second runs from the end), `(h, size/2 + 1)` complex."""
     size = _fft_size(length)
-    transfer = torch.fft.rfft(kernel, n=size)  # (h, size/2 + 1)
-    if reverse_kernel is not None:
+    transfer = torch.fft.rfft(s4d_kernel(system, length), n=size)
+    if reverse is not None:
         # Reversing a real signal in time conjugates its transform; 2l - 1 positions keep the two sides apart.
-        transfer = transfer + torch.fft.rfft(reverse_kernel, n=size).conj()
-    spectrum = torch.fft.rfft(u.transpose(1, 2), n=size)  # (b, h, size/2 + 1)
-    return torch.fft.irfft(spectrum * transfer, n=size)[..., :length].transpose(1, 2)
+        transfer = transfer + torch.fft.rfft(s4d_kernel(reverse, length), n=size).conj()
+    return (transfer,)
 
 
-def _discretize(
-    C: torch.Tensor, A_real: torch.Tensor, A_imag: torch.Tensor, dtA_real: torch.Tensor, dtA_imag: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """C (exp(dt A) - 1) / A, real and imaginary part, each `(h, n/2)`."""
-    # expm1, because exp(dt A) - 1 loses four digits in fp32 at the smallest steps
-    step_real = torch.expm1(dtA_real) * torch.cos(dtA_imag) - 2 * torch.sin(dtA_imag / 2).square()
-    step_imag = torch.exp(dtA_real) * torch.sin(dtA_imag)
-    norm = A_real.square() + A_imag.square()
-    B_real = (step_real * A_real + step_imag * A_imag) / norm
-    B_imag = (step_imag * A_real - step_real * A_imag) / norm
-    C_real, C_imag = C.unbind(-1)
-    return C_real * B_real - C_imag * B_imag, C_real * B_imag + C_imag * B_real
+def fft_convolution(u: torch.Tensor, operators: tuple[torch.Tensor]) -> torch.Tensor:
+    """The outputs `(b, l, h)` for the inputs u `(b, l, h)` by the fast Fourier transform."""
+    u = u.transpose(1, 2)  # (b, h, l)
+    convolve = _fft_product if torch.compiler.is_compiling() else _FFTConvolution.apply
+    return convolve(u, *operators).transpose(1, 2)
 
 
-def _powers(dtA_real: torch.Tensor, dtA_imag: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """exp(t dt A) for every t in `steps`, real and imaginary part, each `(h, n/2, steps)`."""
-    decay = torch.exp(dtA_real.unsqueeze(-1) * steps)
-    angle = dtA_imag.unsqueeze(-1) * steps
+def _fft_product(u: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+    length = u.shape[-1]
+    size = _fft_size(length)
+    return torch.fft.irfft(torch.fft.rfft(u, n=size) * transfer, n=size)[..., :length]
+
+
+class _FFTConvolution(torch.autograd.Function):
+    """`_fft_product` in tiles that fit the cache, with a backward of real transforms; autograd's own takes complex
+    ones of twice the work."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u, transfer):
+        y = torch.empty_like(u)
+        for rows, channels in _tiles(u):
+            y[rows, channels] = _fft_product(u[rows, channels], transfer[channels])
+        return y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        u, transfer = ctx.saved_tensors
+        length = u.shape[-1]
+        size = _fft_size(length)
+        # Every frequency but the first and the last stands for itself and its conjugate.
+        weights = torch.full((size // 2 + 1,), 2 / size, dtype=u.dtype, device=u.device)
+        weights[0] = weights[-1] = 1 / size
+
+        def tile(rows: slice, channels: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            spectrum = torch.fft.rfft(grad[rows, channels], n=size)
+            grad_u = torch.fft.irfft(spectrum * transfer[channels].conj(), n=size)[..., :length]
+            return grad_u, (torch.fft.rfft(u[rows, channels], n=size).conj() * spectrum).sum(0) * weights
+
+        if torch.is_grad_enabled():  # to be differentiated once more
+            return tile(slice(None), slice(None))
+        grad_u, grad_transfer = torch.empty_like(u), torch.zeros_like(transfer)
+        for rows, channels in _tiles(u):
+            grad_u[rows, channels], part = tile(rows, channels)
+            grad_transfer[channels] += part
+        return grad_u, grad_transfer
+
+
+def _tiles(u: torch.Tensor) -> Iterator[tuple[slice, slice]]:
+    """Parts of u `(b, h, l)` whose spectra a CPU can keep in its cache; all of it elsewhere."""
+    batch, channels, length = u.shape
+    elements = _TILE if u.device.type == "cpu" else u.numel()
+    rows = max(1, elements // (channels * length))
+    columns = max(1, elements // length)
+    for i in range(0, batch, rows):
+        for j in range(0, channels, columns):
+            yield slice(i, i + rows), slice(j, j + columns)
+
+
+# ── chunked ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ChunkOperators(NamedTuple):
+    """The system over a chunk of T positions; n counts real and imaginary parts, of both directions if there are two.
+
+    Attributes:
+        toeplitz: `(h, T, T)`, from inputs (rows) to outputs (columns) of one chunk.
+        collect: `(h, T, n)`, from inputs to the state that they leave; None where there is only one chunk.
+        emit: `(h, n, T)`, from the state that enters a chunk to outputs.
+        decay: `(h, n/2)` complex, z^T of each direction.
+    """
+
+    toeplitz: torch.Tensor
+    collect: torch.Tensor | None = None
+    emit: torch.Tensor | None = None
+    decay: tuple[torch.Tensor, ...] = ()
+
+
+def chunk_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> ChunkOperators:
+    """The matrices of [`chunked_convolution`] for sequences of l positions."""
+    chunk = _chunk_length(length)
+    taps = F.pad(s4d_kernel(system, chunk), (chunk - 1, 0))  # (h, 2T - 1), the tap of distance t at T - 1 + t
+    if reverse is not None:
+        taps = taps + F.pad(s4d_kernel(reverse, chunk).flip(-1), (0, chunk - 1))
+    toeplitz = _toeplitz(taps, chunk)
+    if chunk >= length:
+        return ChunkOperators(toeplitz)
+    # The second direction is the first one read from the end of each chunk.
+    parts = [_chunk_states(each, chunk) for each in (system, reverse) if each is not None]
+    if reverse is not None:
+        collect, emit, decay = parts[1]
+        parts[1] = (collect.flip(1), emit.flip(2), decay)
+    collects, emits, decays = zip(*parts, strict=True)
+    return ChunkOperators(toeplitz, torch.cat(collects, dim=2), torch.cat(emits, dim=1), decays)
+
+
+def chunked_convolution(u: torch.Tensor, operators: ChunkOperators) -> torch.Tensor:
+    """The outputs `(b, l, h)` for the inputs u `(b, l, h)`: matrix products, and a scan over the states of m chunks."""
+    batch, length, _ = u.shape
+    toeplitz, collect, emit, decay = operators
+    chunk = toeplitz.shape[-1]
+    u = _channel_major(u, (0, -length % chunk))  # (h, b, m T)
+    chunks = u.shape[-1] // chunk
+    u = u.reshape(u.shape[0], batch * chunks, chunk)  # (h, b m, T)
+    y = torch.bmm(u, toeplitz)  # (h, b m, T)
+    if collect is not None and emit is not None:
+        left = torch.bmm(u, collect).unflatten(1, (batch, chunks))  # (h, b, m, n), what each chunk leaves behind
+        forth, *back = torch.view_as_complex(left.unflatten(-1, (-1, 2))).tensor_split(len(decay), dim=-1)
+        entering = _Scan.apply(forth, decay[0])
+        if back:
+            entering = torch.cat([entering, _Scan.apply(back[0].flip(2), decay[1]).flip(2)], dim=-1)
+        y = torch.baddbmm(y, torch.view_as_real(entering).flatten(-2).flatten(1, 2), emit)
+    return y.view(u.shape[0], batch, chunks * chunk)[..., :length].permute(1, 2, 0)
+
+
+def _chunk_length(length: int) -> int:
+    """Near the best chunk for long sequences, and such that little of the last one is empty."""
+    return length if length <= _LONGEST_SINGLE_CHUNK else math.ceil(length / round(length / _CHUNK))
+
+
+def _toeplitz(taps: torch.Tensor, size: int) -> torch.Tensor:
+    """`(h, T, T)` with taps[T - 1 + t - s] in row s, column t, from taps `(h, 2T - 1)`."""
+    steps = torch.arange(size, device=taps.device)
+    distance = steps - steps.unsqueeze(-1)  # (T, T), t - s
+    return taps.index_select(1, (size - 1 + distance).flatten()).unflatten(1, (size, size))
+
+
+def _chunk_states(system: DiscreteSSM, chunk: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`collect`, `emit` and `decay` of one direction; real and imaginary parts alternate along n."""
+    power_real, power_imag = _powers(system, torch.arange(chunk + 1, device=system.D.device))  # (h, n/2, T + 1)
+    collect = torch.stack([power_real, power_imag], dim=2)[..., :-1].flip(-1)  # (h, n/2, 2, T), z^(T-1-s)
+    C_real, C_imag = system.C_real.unsqueeze(-1), system.C_imag.unsqueeze(-1)
+    emit = torch.stack(
+        [C_real * power_real - C_imag * power_imag, -(C_real * power_imag + C_imag * power_real)], dim=2
+    )[..., 1:]  # (h, n/2, 2, T), C z^(t+1)
+    decay = torch.complex(power_real[..., -1], power_imag[..., -1])
+    return collect.flatten(1, 2).transpose(1, 2), 2 * emit.flatten(1, 2), decay
+
+
+class _Scan(torch.autograd.Function):
+    """`_scan` with the same scan from the other end as its backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(left, decay):
+        return _scan(left, decay)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output, inputs[1])
+
+    @staticmethod
+    def backward(ctx, grad):
+        states, decay = ctx.saved_tensors
+        grad_left = _Scan.apply(grad.flip(2), decay.conj()).flip(2)  # from every later state
+        return grad_left, (grad_left * states.conj()).sum((1, 2))
+
+
+def _scan(left: torch.Tensor, decay: torch.Tensor) -> torch.Tensor:
+    """The state that enters each chunk, x[i+1] = decay x[i] + left[i] from x[0] = 0.
+
+    Blocks of chunks are scanned side by side from zero, then the states between blocks by the same function, so that
+    the number of steps grows with log m.
+
+    Args:
+        left: `(h, b, m, n/2)` complex, what each chunk leaves behind.
+        decay: `(h, n/2)` complex.
+    """
+    chunks = left.shape[2]
+    if chunks <= _SCAN_BLOCK:
+        return _scan_block(left, decay)[0]
+    blocks = math.ceil(chunks / _SCAN_BLOCK)
+    left = torch.cat([left, left.new_zeros(1).expand(*left.shape[:2], blocks * _SCAN_BLOCK - chunks, left.shape[3])], 2)
+    local, ends = _scan_block(left.unflatten(2, (blocks, -1)).flatten(1, 2), decay)  # (h, b blocks, S, n/2)
+    powers = [torch.ones_like(decay)]
+    for _ in range(_SCAN_BLOCK):
+        powers.append(powers[-1] * decay)
+    entering = _scan(ends.unflatten(1, (-1, blocks)), powers.pop())  # (h, b, blocks, n/2)
+    states = torch.addcmul(local, torch.stack(powers, dim=1).unsqueeze(1), entering.flatten(1, 2).unsqueeze(2))
+    return states.unflatten(1, (-1, blocks)).flatten(2, 3)[:, :, :chunks]
+
+
+def _scan_block(left: torch.Tensor, decay: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One chunk after the other; also the state after the last."""
+    state = torch.zeros_like(left[:, :, 0])
+    states = []
+    for each in left.unbind(2):
+        states.append(state)
+        state = torch.addcmul(each, decay.unsqueeze(1), state)
+    return torch.stack(states, dim=2), state
+
+
+PATHS: dict[str, tuple[Any, Any]] = {
+    "recurrent": (recurrent_operators, recurrent_convolution),
+    "fft": (fft_operators, fft_convolution),
+    "chunked": (chunk_operators, chunked_convolution),
+}
+
+
+def fastest_path(u: torch.Tensor) -> str:
+    """The path that `ssm_backend="auto"` takes for u `(b, l, h)`; measured in docs/benchmarks, "paths".
+
+    On CPU `chunked` for short sequences, where one Toeplitz product is all there is, and for very long ones, where the
+    kernel of l taps that `fft` needs costs more than the convolution; `fft` between them, and on other devices.
+    """
+    # Under the compiler lengths may be symbols, on which no choice can depend.
+    if torch.compiler.is_compiling() or u.device.type != "cpu":
+        return "fft"
+    batch, length, _ = u.shape
+    short = length <= 64 or (length <= 128 and batch >= 64)
+    return "chunked" if short or length >= _LONG else "fft"
+
+
+# ── Powers of z ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _vandermonde(system: DiscreteSSM, C_real: torch.Tensor, C_imag: torch.Tensor, length: int) -> torch.Tensor:
+    """`2 Re sum_n C_n z_n^t` for t = 0 ... l - 1, without a tensor of size channels x state x length.
+
+    With T near sqrt(l), the powers z^(iT + j) are products of l/T coarse and T fine ones, so the sum is one batched
+    product of (l/T, n) by (n, T) matrices. Time O(h n l), memory O(h (n sqrt(l) + l)).
+
+    Args:
+        C_real, C_imag: `(..., h, n/2)`.
+
+    Returns:
+        `(..., h, l)`.
+    """
+    block = _block_length(length)
+    rows = length // block + 2  # never 1, a size that the compiler would make a constant
+    fine_real, fine_imag = _powers(system, torch.arange(block, device=C_real.device))  # (h, n/2, T)
+    coarse_real, coarse_imag = _powers(system, torch.arange(rows, device=C_real.device) * block)  # (h, n/2, l/T)
+    C_real, C_imag = C_real.unsqueeze(-1), C_imag.unsqueeze(-1)
+    left = torch.cat(
+        [C_real * coarse_real - C_imag * coarse_imag, -(C_real * coarse_imag + C_imag * coarse_real)], dim=-2
+    )  # (..., h, n, l/T)
+    right = torch.cat([fine_real, fine_imag], dim=-2)  # (h, n, T)
+    kernel = (2 * left.transpose(-1, -2) @ right).flatten(-2)  # (..., h, l/T T)
+    if torch.compiler.is_compiling():  # which cannot prove of a symbolic length that the slice is inside
+        return kernel.index_select(-1, torch.arange(length, device=kernel.device))
+    return kernel[..., :length]
+
+
+def _powers(system: DiscreteSSM, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """z^t for every t in `steps`, real and imaginary part, each `(h, n/2, steps)`."""
+    decay = torch.exp(system.log_z_real.unsqueeze(-1) * steps)
+    angle = system.log_z_imag.unsqueeze(-1) * steps
     return decay * torch.cos(angle), decay * torch.sin(angle)
+
+
+def _pole(system: DiscreteSSM) -> torch.Tensor:
+    """z, `(h, n/2)` complex."""
+    return torch.polar(torch.exp(system.log_z_real), system.log_z_imag)
+
+
+def _complex_product(u: torch.Tensor, powers: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """`(h, rows, T)` real by `(h, n/2, T)` complex, given as its parts, to `(h, rows, n/2)` complex."""
+    real, imag = (torch.bmm(u, part.transpose(1, 2)) for part in powers)
+    return torch.complex(real, imag)
+
+
+def _channel_major(u: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
+    """`(b, l, h)` to `(h, b, l)`, with zeros before and after."""
+    u = u.permute(2, 0, 1)
+    return F.pad(u, pad) if any(pad) else u.contiguous()
 
 
 def _block_length(length: int) -> int:
@@ -126,4 +467,4 @@ def _fast_even_size(minimum: int) -> int:
     return min(sizes)
 
 
-__all__ = ["fft_convolution", "s4d_kernel"]
+__all__ = ["PATHS", "DiscreteSSM", "advance", "discretize", "end_state", "fastest_path", "s4d_kernel", "state_response"]

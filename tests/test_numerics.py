@@ -1,5 +1,6 @@
-"""The S4D kernel, its convolution and whole layers against plain float64 recurrences written here."""
+"""The S4D kernel, its paths and whole layers against plain float64 recurrences written here."""
 
+import copy
 import math
 
 import pytest
@@ -7,19 +8,29 @@ import torch
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraModel
 from lyra.modeling_lyra import LyraS4DKernel, LyraS4DLayer, _initialize
-from lyra.ssm_lyra import _fast_even_size, fft_convolution, s4d_kernel
+from lyra.ssm_lyra import (
+    PATHS,
+    _fast_even_size,
+    discretize,
+    end_state,
+    fastest_path,
+    s4d_kernel,
+    state_response,
+)
 
-LENGTHS = [1, 2, 3, 4, 5, 237, 1023, 1024, 1025]
+# One chunk, the borders of what is one, several chunks, several blocks of chunks.
+LENGTHS = [1, 2, 3, 4, 5, 237, 256, 257, 1023, 1024, 1025, 5000]
 
 
 def parameters(channels=3, pairs=4):
     kernel = LyraS4DKernel(LyraConfig(hidden_size=channels, state_size=2 * pairs, pgc_expansion_factors=[1.0]))
     _initialize(kernel)
-    return [p.detach().double() for p in (kernel.log_dt, kernel.log_A_real, kernel.A_imag, kernel.C)]
+    own = [p.detach().double() for p in (kernel.log_dt, kernel.log_A_real, kernel.A_imag, kernel.C)]
+    return [*own, torch.randn(channels, dtype=torch.float64)]
 
 
-def recurrence(log_dt, log_A_real, A_imag, C, u):
-    """x[t] = exp(dt A) x[t-1] + (exp(dt A) - 1) / A u[t];  y[t] = 2 Re(C x[t]), one position at a time."""
+def recurrence(log_dt, log_A_real, A_imag, C, D, u):
+    """x[t] = exp(dt A) x[t-1] + (exp(dt A) - 1) / A u[t];  y[t] = 2 Re(C x[t]) + D u[t], one position at a time."""
     dt = log_dt.exp().unsqueeze(-1)
     A = torch.complex(-log_A_real.exp(), A_imag)
     A_bar = torch.exp(dt * A)
@@ -29,51 +40,145 @@ def recurrence(log_dt, log_A_real, A_imag, C, u):
     outputs = []
     for t in range(u.shape[1]):
         state = A_bar * state + B_bar * u[:, t, :, None]
-        outputs.append(2 * (C * state).sum(-1).real)
+        outputs.append(2 * (C * state).sum(-1).real + D * u[:, t])
     return torch.stack(outputs, dim=1)
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-def test_fp64_equals_the_recurrence(length):
-    system, u = parameters(), torch.randn(2, length, 3, dtype=torch.float64)
-    expected = recurrence(*system, u)
-    torch.testing.assert_close(fft_convolution(u, s4d_kernel(*system, length)), expected, rtol=1e-9, atol=1e-9)
+def run(path, u, system, reverse=None):
+    operators, convolution = PATHS[path]
+    reverse = None if reverse is None else discretize(*reverse)
+    return convolution(u, operators(discretize(*system), reverse, u.shape[1]))
 
 
+def both_ways(system, reverse, u):
+    return recurrence(*system, u) + recurrence(*reverse, u.flip(1)).flip(1)
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_fp32_equals_the_recurrence(length):
+def test_fp64_equals_the_recurrence(path, length):
+    system, u = parameters(), torch.randn(2, length, 3, dtype=torch.float64)
+    torch.testing.assert_close(run(path, u, system), recurrence(*system, u), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_fp32_equals_the_recurrence(path, length):
     system, u = parameters(), torch.randn(2, length, 3, dtype=torch.float64)
     expected = recurrence(*system, u)
-    actual = fft_convolution(u.float(), s4d_kernel(*(p.float() for p in system), length))
+    actual = run(path, u.float(), [p.float() for p in system])
     assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def test_65536_positions_equal_the_recurrence():
-    system, u = parameters(), torch.randn(1, 65_536, 3, dtype=torch.float64)
-    expected = recurrence(*system, u)
-    fp64 = fft_convolution(u, s4d_kernel(*system, 65_536))
-    fp32 = fft_convolution(u.float(), s4d_kernel(*(p.float() for p in system), 65_536))
-    assert (fp64 - expected).abs().max() <= 1e-9 * expected.abs().max()
-    assert (fp32 - expected).abs().max() <= 1e-4 * expected.abs().max()
+    system, reverse = parameters(pairs=32), parameters(pairs=32)
+    u = torch.randn(1, 65_536, 3, dtype=torch.float64)
+    expected = both_ways(system, reverse, u)
+    for path in PATHS:
+        if path != "recurrent":
+            fp64 = run(path, u, system, reverse)
+            assert (fp64 - expected).abs().max() <= 1e-9 * expected.abs().max(), path
+        fp32 = run(path, u.float(), [p.float() for p in system], [p.float() for p in reverse])
+        assert (fp32 - expected).abs().max() <= 1e-4 * expected.abs().max(), path
 
 
-def test_gradients_equal_those_of_the_recurrence():
-    system, u = parameters(), torch.randn(2, 19, 3, dtype=torch.float64)
-    inputs = [p.requires_grad_() for p in (*system, u)]
-    weights = torch.randn(2, 19, 3, dtype=torch.float64)
-    expected = torch.autograd.grad((weights * recurrence(*inputs[:4], u)).sum(), inputs)
-    actual = torch.autograd.grad((weights * fft_convolution(u, s4d_kernel(*inputs[:4], 19))).sum(), inputs)
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("length", [1, 19, 300])
+def test_gradients_equal_those_of_the_recurrence(path, length):
+    system, reverse = parameters(), parameters()
+    u = torch.randn(2, length, 3, dtype=torch.float64)
+    inputs = [p.requires_grad_() for p in (u, *system, *reverse)]
+    weights = torch.randn(2, length, 3, dtype=torch.float64)
+    expected = torch.autograd.grad((weights * both_ways(system, reverse, u)).sum(), inputs)
+    actual = torch.autograd.grad((weights * run(path, u, system, reverse)).sum(), inputs)
     for a, e in zip(actual, expected, strict=True):
-        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9 * e.abs().max().item())
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 64])
-def test_the_reverse_kernel_runs_from_the_end(length):
+def test_gradients_in_fp32_at_65536_positions():
+    system = [p.requires_grad_() for p in parameters()]
+    u = torch.randn(1, 65_536, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(1, 65_536, 3, dtype=torch.float64)
+    expected = torch.autograd.grad((weights * run("fft", u, system)).sum(), [u, *system])
+    for path in ("fft", "chunked"):
+        single = [p.detach().float().requires_grad_() for p in (u, *system)]
+        actual = torch.autograd.grad((weights.float() * run(path, single[0], single[1:])).sum(), single)
+        for a, e in zip(actual, expected, strict=True):
+            assert (a - e).abs().max() <= 1e-4 * e.abs().max(), path
+
+
+@pytest.mark.parametrize("path", ["fft", "chunked"])
+@pytest.mark.parametrize("length", [7, 300])
+def test_second_derivatives(path, length):
+    system, u = [p.requires_grad_() for p in parameters(2, 2)], torch.randn(2, length, 2, dtype=torch.float64)
+    u.requires_grad_()
+
+    def curvature(function):
+        gradients = torch.autograd.grad(function().square().sum(), [u, *system], create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in gradients), [u, *system])
+
+    actual, expected = curvature(lambda: run(path, u, system)), curvature(lambda: run("recurrent", u, system))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-8, atol=1e-8 * e.abs().max().item())
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("length", [1, 2, 5, 64, 257, 1000])
+def test_the_reverse_kernel_runs_from_the_end(path, length):
     forward, backward = parameters(), parameters()
     u = torch.randn(2, length, 3, dtype=torch.float64)
-    expected = recurrence(*forward, u) + recurrence(*backward, u.flip(1)).flip(1)
-    kernels = s4d_kernel(*forward, length), s4d_kernel(*backward, length)
-    torch.testing.assert_close(fft_convolution(u, *kernels), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(run(path, u, forward, backward), both_ways(forward, backward, u), rtol=1e-9, atol=1e-9)
+
+
+def test_the_fft_in_tiles(monkeypatch):
+    """Many sequences to a tile, one, and some channels of one: the same numbers and gradients."""
+    system = [p.requires_grad_() for p in parameters()]
+    u = torch.randn(5, 40, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(5, 40, 3, dtype=torch.float64)
+    results = []
+    for elements in (10**9, 300, 120, 80, 1):
+        monkeypatch.setattr("lyra.ssm_lyra._TILE", elements)
+        y = run("fft", u, system)
+        results.append([y, *torch.autograd.grad((weights * y).sum(), [u, *system])])
+    for result in results[1:]:
+        for a, e in zip(result, results[0], strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100, 299])
+def test_states_carry_everything_across_a_cut(cut):
+    system, u = parameters(), torch.randn(2, 300, 3, dtype=torch.float64)
+    whole, ssm = recurrence(*system, u), discretize(*system)
+    state = end_state(ssm, u[:, :cut])
+    second = run("fft", u[:, cut:], system) + state_response(ssm, state, 300 - cut)
+    torch.testing.assert_close(second, whole[:, cut:], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(end_state(ssm, u[:, cut:], state), end_state(ssm, u), rtol=1e-9, atol=1e-9)
+
+
+def test_auto_chooses_by_batch_and_length():
+    chosen = {shape: fastest_path(torch.empty(*shape, 64)) for shape in ((1, 20), (256, 120), (1, 237), (1, 65_536))}
+    assert list(chosen.values()) == ["chunked", "chunked", "fft", "chunked"]
+    assert fastest_path(torch.empty(256, 20, 64, device="meta")) == "fft"
+
+
+@pytest.mark.parametrize("backend", PATHS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_every_backend_gives_the_same_model(tiny, backend, bidirectional):
+    torch.manual_seed(1)
+    config = tiny(bidirectional=bidirectional, num_labels=2, num_hidden_layers=2)
+    reference = LyraForSequenceClassification(config).double()
+    other = copy.deepcopy(config)
+    other.ssm_backend = backend
+    model = LyraForSequenceClassification(other).double()
+    model.load_state_dict(reference.state_dict())
+    ids = torch.randint(3, 23, (3, 300))
+    ids[1, 200:], ids[2, :50] = 0, 0
+    weights = torch.randn(3, 2, dtype=torch.float64)
+    for each in (reference, model):
+        (each(ids).logits * weights).sum().backward()
+    torch.testing.assert_close(model(ids).logits, reference(ids).logits, rtol=1e-9, atol=1e-9)
+    for a, e in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, e.grad, rtol=1e-9, atol=1e-9)
 
 
 def test_a_layer_equals_the_papers_equations():
@@ -82,7 +187,7 @@ def test_a_layer_equals_the_papers_equations():
     x = torch.randn(2, 11, 4, dtype=torch.float64)
     kernel = layer.kernel
     u = x / (x.square().mean(-1, keepdim=True) + 1e-8).sqrt() * layer.norm.weight
-    y = recurrence(kernel.log_dt, kernel.log_A_real, kernel.A_imag, kernel.C, u) + layer.D * u
+    y = recurrence(kernel.log_dt, kernel.log_A_real, kernel.A_imag, kernel.C, layer.D, u)
     y = 0.5 * y * (1 + torch.erf(y / math.sqrt(2)))
     a, b = (y @ layer.output_linear.weight.T + layer.output_linear.bias).chunk(2, dim=-1)
     torch.testing.assert_close(layer(x, None), x + a * torch.sigmoid(b), rtol=1e-9, atol=1e-9)
@@ -105,7 +210,7 @@ def test_no_tensor_of_channels_by_state_by_length():
 
     system = [p.float() for p in parameters(channels=4, pairs=32)]
     with Watch():
-        s4d_kernel(*system, 65_536)
+        s4d_kernel(discretize(*system), 65_536)
     assert largest <= 2 * 4 * 65_536
 
 
@@ -113,12 +218,13 @@ def test_no_tensor_of_channels_by_state_by_length():
 def test_the_convolution_is_fp32_under_autocast(tiny, dtype):
     model = LyraModel(tiny()).eval()
     layer, seen = model.encoder.layers[0], []
-    original = layer.kernel.forward
-    layer.kernel.forward = lambda length, dtype: seen.append(original(length, dtype)) or seen[-1]
+    layer.kernel.register_forward_hook(lambda module, args, output: seen.append(output))
+    u = torch.randn(2, 50, 8)
+    expected = layer.convolve(u)
     with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(layer.convolve(u), expected)
         output = model(torch.randint(3, 23, (2, 50))).last_hidden_state
-    assert seen[0].dtype == torch.float32
-    assert torch.equal(seen[0], original(50, torch.float32))
+    assert seen and {each.dtype for system in seen for each in system} == {torch.float32}
     assert output.isfinite().all()
 
 
