@@ -578,10 +578,12 @@ class LyraCollator:
 
 
 def pad(rows: list[Any], value: int) -> torch.Tensor:
-    """Rows of different length as one `(rows, longest)` tensor of int64, filled up on the right."""
-    batch = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
-    for target, row in zip(batch, rows, strict=True):
-        target[: len(row)] = row
+    """Rows of ids (below 256) of different length as one `(rows, longest)` tensor of int64, filled up on the right."""
+    # Bytes, because Arrow gives lists, and numpy reads a list of numbers one by one.
+    ids = b"".join(bytes(row) if isinstance(row, list) else np.asarray(row, np.uint8).tobytes() for row in rows)
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    batch = np.full((len(rows), lengths.max()), value, dtype=np.int64)
+    batch[np.arange(batch.shape[1]) < lengths[:, None]] = np.frombuffer(ids, dtype=np.uint8)
     return torch.from_numpy(batch)
 
 

@@ -22,6 +22,7 @@ from .modeling_lyra import (
     LyraModel,
     LyraPreTrainedModel,
 )
+from .streaming import stream
 from .tables import (
     InputError,
     ParquetAppender,
@@ -39,6 +40,7 @@ from .tokenization_lyra import LyraTokenizer
 _CHUNK_ROWS = 4096
 _CHUNK_LETTERS = 1 << 22
 _BATCH_POSITIONS = 1 << 16
+_LONGEST_WHOLE = 1 << 17  # letters; a longer sequence is streamed
 _HEADS = {head.__name__: head for head in (LyraForSequenceClassification, LyraForTokenClassification)}
 
 Chunk = list[tuple[Place, Row, str]]  # the third entry is the sequence without white space
@@ -142,10 +144,20 @@ def compute_logits(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, sequenc
     def logits(input_ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids).logits
 
-    results = _map_batches(logits, model, tokenizer.encode_bulk(sequences), per_token)
+    whole = [sequence for sequence in sequences if len(sequence) <= _LONGEST_WHOLE]
+    batched = iter(_map_batches(logits, model, tokenizer.encode_bulk(whole), per_token))
+    results = [
+        next(batched) if len(sequence) <= _LONGEST_WHOLE else _stream_whole(model, sequence, per_token)
+        for sequence in sequences
+    ]
     if not all(np.isfinite(result).all() for result in results):
         raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
     return results
+
+
+def _stream_whole(model: LyraPreTrainedModel, sequence: str, per_token: bool) -> np.ndarray:
+    parts = [part.logits for part in stream(model, [sequence])]  # type: ignore[arg-type]
+    return np.concatenate(parts) if per_token else parts[0]
 
 
 def prediction_columns(logits: list[np.ndarray], config: LyraConfig, per_token: bool) -> list[Row]:

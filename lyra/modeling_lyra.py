@@ -304,7 +304,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
             make_operators, convolution = PATHS[path]
 
             def operators() -> Any:
-                return make_operators(*self._systems(wide.dtype), length)
+                return make_operators(*self.systems(wide.dtype), length)
 
             if self.training or torch.is_grad_enabled() or not _is_eager_cpu(u):
                 y = convolution(wide, operators())
@@ -312,7 +312,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
                 parameters = [p for name, p in self.named_parameters() if "kernel" in name or name == "D"]
                 y = convolution(wide, self._evaluation_operators.get((path, length, wide.dtype), parameters, operators))
             before, after = states
-            system, reverse = self._systems(wide.dtype) if (before, after) != (None, None) else (None, None)
+            system, reverse = self.systems(wide.dtype) if (before, after) != (None, None) else (None, None)
             if system is not None and before is not None:
                 y = y + state_response(system, before, length)
             if reverse is not None and after is not None:
@@ -330,7 +330,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         but each at the other end."""
         with torch.autocast(device_type=hidden_states.device.type, enabled=False):
             u = _at_least_fp32(self._input(hidden_states, pads, index))
-            system, reverse = self._systems(u.dtype)
+            system, reverse = self.systems(u.dtype)
             forth = end_state(system, u, states[0])
             return forth, None if reverse is None else end_state(reverse, u.flip(1), states[1])
 
@@ -343,7 +343,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
             u = _look_up(u, index, channel_major=True)
         return u if pads is None else u.masked_fill(pads, 0)
 
-    def _systems(self, dtype: torch.dtype) -> tuple[DiscreteSSM, DiscreteSSM | None]:
+    def systems(self, dtype: torch.dtype) -> tuple[DiscreteSSM, DiscreteSSM | None]:
         system = self.kernel(self.D, dtype)
         return system, None if self.reverse_kernel is None else self.reverse_kernel(torch.zeros_like(self.D), dtype)
 
@@ -714,12 +714,7 @@ class LyraModel(LyraPreTrainedModel):
 
     def _answer(self, cache: LyraCache, answer: slice, every_block: bool) -> tuple[tuple[torch.Tensor, ...], LyraCache]:
         """The outputs of every block at some positions of `cache.inputs`, and the cache with their states."""
-        embeds, mask, windows = self._read(cache.inputs, _needed(cache.mask), every_block)
-        hidden_states, index = self.encoder.local(embeds, _as_pads(mask), windows)
-        if index is None:
-            hidden_states = tuple(each[:, answer] for each in hidden_states)
-        else:
-            index = index[:, answer]
+        hidden_states, index = self.local(cache.inputs, _needed(cache.mask), answer, every_block)
         mask = _needed(cache.mask[:, answer])
         before: Sequence[torch.Tensor | None] = cache.states or [None] * len(self.encoder.layers)
         states = []
@@ -730,12 +725,24 @@ class LyraModel(LyraPreTrainedModel):
         pooled = self.encoder.add_to_pooled(cache.pooled, hidden_states[-1], mask)
         return hidden_states, replace(cache, states=states, pooled=pooled)
 
+    def local(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, positions: slice, every_block: bool = False
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """What the first S4D layer reads at some positions of `inputs`, the last of `hidden_states`.
 
-class LyraForSequenceClassification(LyraPreTrainedModel):
-    """Lyra with a linear read-out of the pooled sequence: regression, single-label or multi-label classification.
+        Returns:
+            The embeddings and the output of every PGC, each `(b, positions, d)`, and None; or rows `(rows, d)` and
+            which of the last ones stands at each position, `(b, positions)`.
+        """
+        embeds, mask, windows = self._read(inputs, mask, every_block)
+        hidden_states, index = self.encoder.local(embeds, _as_pads(mask), windows)
+        if index is not None:
+            return hidden_states, index[:, positions]
+        return tuple(each[:, positions] for each in hidden_states), None
 
-    `config.problem_type` chooses; without it one label means regression, and otherwise float labels mean multi-label.
-    """
+
+class LyraClassificationModel(LyraPreTrainedModel):
+    """What the classification heads share: a linear read-out of vectors."""
 
     def __init__(self, config: LyraConfig):
         super().__init__(config)
@@ -745,6 +752,18 @@ class LyraForSequenceClassification(LyraPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
+
+    def read_out(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(..., d)` to logits `(..., labels)`: as the loss takes them, and in label units."""
+        logits = self.classifier(self.dropout(vectors))
+        return logits, _in_label_units(logits, self.config)
+
+
+class LyraForSequenceClassification(LyraClassificationModel):
+    """Lyra with a linear read-out of the pooled sequence: regression, single-label or multi-label classification.
+
+    `config.problem_type` chooses; without it one label means regression, and otherwise float labels mean multi-label.
+    """
 
     @can_return_tuple
     def forward(
@@ -775,25 +794,16 @@ class LyraForSequenceClassification(LyraPreTrainedModel):
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
-        logits = self.classifier(self.dropout(outputs.pooler_output))
+        raw, logits = self.read_out(outputs.pooler_output)
         return SequenceClassifierOutput(
-            loss=_head_loss(logits, labels, self.config, num_items_in_batch, per_token=False),
-            logits=_in_label_units(logits, self.config),
+            loss=_head_loss(raw, labels, self.config, num_items_in_batch, per_token=False),
+            logits=logits,
             hidden_states=outputs.hidden_states,
         )
 
 
-class LyraForTokenClassification(LyraPreTrainedModel):
+class LyraForTokenClassification(LyraClassificationModel):
     """Lyra with a linear read-out of every position: the same three problem types per residue."""
-
-    def __init__(self, config: LyraConfig):
-        super().__init__(config)
-        _set_default_problem_type(config)
-        self.num_labels = config.num_labels
-        self.lyra = LyraModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
 
     @can_return_tuple
     def forward(
@@ -824,10 +834,10 @@ class LyraForTokenClassification(LyraPreTrainedModel):
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        raw, logits = self.read_out(outputs.last_hidden_state)
         return TokenClassifierOutput(
-            loss=_head_loss(logits, labels, self.config, num_items_in_batch, per_token=True),
-            logits=_in_label_units(logits, self.config),
+            loss=_head_loss(raw, labels, self.config, num_items_in_batch, per_token=True),
+            logits=logits,
             hidden_states=outputs.hidden_states,
         )
 

@@ -1,6 +1,7 @@
 """Tokenization classes for Lyra: one token per residue."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
@@ -49,24 +50,30 @@ class LyraTokenizer(PreTrainedTokenizerFast):
     def encode_bulk(self, sequences: Sequence[str]) -> list[np.ndarray]:
         """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.
 
-        ASCII text goes through a table of 256 bytes; other text, and text in which a special token may be written out,
-        goes through the tokenizer itself.
+        ASCII text without white space goes through a table of 256 bytes, all sequences at once; other text, and text
+        in which a special token may be written out, goes through one by one.
         """
-        plain = len(self) == self.vocab_size  # no tokens were added
-        return [
-            self._encode_bytes(s) if plain and s.isascii() and "<" not in s else self._encode_text(s) for s in sequences
-        ]
+        joined = "".join(sequences)
+        ends = list(accumulate(map(len, sequences)))
+        if self._is_plain(joined):
+            ids = np.frombuffer(bytearray(joined, "ascii").translate(self._byte_table), dtype=np.uint8)
+            if not ids.size or ids.max() != _SKIP:
+                return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return [self._encode_one(sequence) for sequence in sequences]
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether each of its bytes is one token, or white space."""
+        return len(self) == self.vocab_size and text.isascii() and "<" not in text
+
+    def _encode_one(self, sequence: str) -> np.ndarray:
+        if not self._is_plain(sequence):
+            return np.asarray(self(sequence)["input_ids"], dtype=np.uint8)
+        ids = np.frombuffer(bytearray(sequence, "ascii").translate(self._byte_table), dtype=np.uint8)
+        return ids[ids != _SKIP]
 
     def train_new_from_iterator(self, *args, **kwargs):
         """Raises: the vocabulary is the alphabet."""
         raise ValueError("Lyra's vocabulary is fixed by its alphabet; for other letters use LyraTokenizer('ACGT...')")
-
-    def _encode_bytes(self, sequence: str) -> np.ndarray:
-        ids = self._byte_table[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
-        return ids if ids.size == 0 or ids.max() != _SKIP else ids[ids != _SKIP]
-
-    def _encode_text(self, sequence: str) -> np.ndarray:
-        return np.asarray(self(sequence)["input_ids"], dtype=np.uint8)
 
 
 def _backend(alphabet: str) -> Tokenizer:
@@ -81,14 +88,14 @@ def _backend(alphabet: str) -> Tokenizer:
     return tokenizer
 
 
-def _byte_table(alphabet: str) -> np.ndarray:
+def _byte_table(alphabet: str) -> bytes:
     tokens = get_alphabet(alphabet).tokens
     table = np.full(256, tokens.index(UNK_TOKEN), dtype=np.uint8)
     for index, token in enumerate(tokens):
         if len(token) == 1:
             table[ord(token)] = table[ord(token.lower())] = index
     table[[ord(space) for space in _WHITESPACE]] = _SKIP
-    return table
+    return table.tobytes()
 
 
 LyraTokenizer.register_for_auto_class()
