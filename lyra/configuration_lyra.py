@@ -56,7 +56,9 @@ class LyraConfig(PreTrainedConfig):
         bidirectional (`bool`, *optional*, defaults to `False`):
             Whether each S4D layer has a second kernel that runs from the end to the start.
         ssm_backend (`str`, *optional*, defaults to `"auto"`):
-            How the state space convolution is computed: `"auto"` or `"fft"`.
+            How the state space convolution is computed: `"fft"`, `"chunked"` (matrix products), `"recurrent"` (one
+            position at a time), or `"auto"`, the fastest of them for the device, batch and length. All give the same
+            numbers.
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels and the logits answer in the labels' own units.

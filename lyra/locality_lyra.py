@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .ssm_lyra import runs_eagerly
+
 # Below so many positions the bookkeeping costs more than it saves (docs/benchmarks, "windows").
 _FEWEST_POSITIONS = 1024
 # A level with more distinct windows than this share of the positions is computed position by position.
@@ -41,9 +43,8 @@ class Windows(NamedTuple):
 
 def windows_pay(input_ids: torch.Tensor) -> bool:
     """Whether the look-up is worth its bookkeeping: not for few positions, and not on a GPU, which it would stall."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False  # how many windows differ is known only when the ids are
-    return input_ids.device.type == "cpu" and input_ids.numel() >= _FEWEST_POSITIONS
+    # How many windows differ is known only when the ids are.
+    return runs_eagerly(input_ids) and input_ids.device.type == "cpu" and input_ids.numel() >= _FEWEST_POSITIONS
 
 
 def distinct_windows(input_ids: torch.Tensor, pads: torch.Tensor | None, kernel_sizes: Sequence[int]) -> Windows:

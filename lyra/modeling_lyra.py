@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
 from .locality_lyra import Windows, distinct_windows, windows_pay
-from .ssm_lyra import PATHS, DiscreteSSM, discretize, end_state, fastest_path, state_response
+from .ssm_lyra import PATHS, DiscreteSSM, discretize, end_state, fastest_path, runs_eagerly, state_response
 
 IGNORE_INDEX = -100
 _CACHED_LENGTHS = 4
@@ -34,8 +34,6 @@ _CACHED_LENGTHS = 4
 
 class _RMSNorm(torch.autograd.Function):
     """RMSNorm for the CPU, where the backward of the library's takes several times as long."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x, weight, eps):
@@ -84,8 +82,6 @@ class LyraRMSNorm(nn.Module):
 
 class _GatedResidual(torch.autograd.Function):
     """`hidden_states + scale * GLU(z)` for the CPU, with few passes over memory."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(hidden_states, z, scale):
@@ -965,7 +961,7 @@ class Lyra(nn.Module):
 
 def _is_eager_cpu(x: torch.Tensor) -> bool:
     """Where work that a GPU or a compiler would fuse is worth doing by hand, and a look at values costs nothing."""
-    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return x.device.type == "cpu" and runs_eagerly(x)
 
 
 def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
@@ -1079,8 +1075,11 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
 
 
 def _reduce(losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
-    count = present.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch, device=losses.device)
-    return torch.where(present, losses, 0).sum() / count.clamp(min=1)
+    total = torch.where(present, losses, 0).sum()
+    if isinstance(num_items_in_batch, int):
+        return total / max(1, num_items_in_batch)
+    count = present.sum() if num_items_in_batch is None else num_items_in_batch.to(losses.device)
+    return total / count.clamp(min=1)
 
 
 LyraModel.register_for_auto_class("AutoModel")

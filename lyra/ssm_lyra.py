@@ -45,7 +45,7 @@ _COMPILED_BLOCK = 64
 _LONGEST_SINGLE_CHUNK, _CHUNK = 256, 128
 _SCAN_BLOCK = 32
 _TILE = 1 << 19  # elements
-_LONG = 8192
+_LONG = 16_384
 
 
 class DiscreteSSM(NamedTuple):
@@ -176,7 +176,7 @@ def fft_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int)
 def fft_convolution(u: torch.Tensor, operators: tuple[torch.Tensor]) -> torch.Tensor:
     """The outputs `(b, l, h)` for the inputs u `(b, l, h)` by the fast Fourier transform."""
     u = u.transpose(1, 2)  # (b, h, l)
-    convolve = _fft_product if torch.compiler.is_compiling() else _FFTConvolution.apply
+    convolve = _FFTConvolution.apply if runs_eagerly(u) else _fft_product
     return convolve(u, *operators).transpose(1, 2)
 
 
@@ -189,8 +189,6 @@ def _fft_product(u: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
 class _FFTConvolution(torch.autograd.Function):
     """`_fft_product` in tiles that fit the cache, with a backward of real transforms; autograd's own takes complex
     ones of twice the work."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(u, transfer):
@@ -286,9 +284,10 @@ def chunked_convolution(u: torch.Tensor, operators: ChunkOperators) -> torch.Ten
     if collect is not None and emit is not None:
         left = torch.bmm(u, collect).unflatten(1, (batch, chunks))  # (h, b, m, n), what each chunk leaves behind
         forth, *back = torch.view_as_complex(left.unflatten(-1, (-1, 2))).tensor_split(len(decay), dim=-1)
-        entering = _Scan.apply(forth, decay[0])
+        scan = _Scan.apply if runs_eagerly(u) else _scan
+        entering = scan(forth, decay[0])
         if back:
-            entering = torch.cat([entering, _Scan.apply(back[0].flip(2), decay[1]).flip(2)], dim=-1)
+            entering = torch.cat([entering, scan(back[0].flip(2), decay[1]).flip(2)], dim=-1)
         y = torch.baddbmm(y, torch.view_as_real(entering).flatten(-2).flatten(1, 2), emit)
     return y.view(u.shape[0], batch, chunks * chunk)[..., :length].permute(1, 2, 0)
 
@@ -319,8 +318,6 @@ def _chunk_states(system: DiscreteSSM, chunk: int) -> tuple[torch.Tensor, torch.
 
 class _Scan(torch.autograd.Function):
     """`_scan` with the same scan from the other end as its backward."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(left, decay):
@@ -369,6 +366,12 @@ def _scan_block(left: torch.Tensor, decay: torch.Tensor) -> tuple[torch.Tensor, 
         states.append(state)
         state = torch.addcmul(each, decay.unsqueeze(1), state)
     return torch.stack(states, dim=2), state
+
+
+def runs_eagerly(x: torch.Tensor) -> bool:
+    """Whether operations on x run one by one on real values: not under the compiler, a tracer or `torch.func`."""
+    transformed = torch._C._functorch.is_functorch_wrapped_tensor
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed(x))
 
 
 PATHS: dict[str, tuple[Any, Any]] = {
@@ -467,4 +470,14 @@ def _fast_even_size(minimum: int) -> int:
     return min(sizes)
 
 
-__all__ = ["PATHS", "DiscreteSSM", "advance", "discretize", "end_state", "fastest_path", "s4d_kernel", "state_response"]
+__all__ = [
+    "PATHS",
+    "DiscreteSSM",
+    "advance",
+    "discretize",
+    "end_state",
+    "fastest_path",
+    "runs_eagerly",
+    "s4d_kernel",
+    "state_response",
+]

@@ -5,9 +5,18 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraModel
-from lyra.modeling_lyra import LyraS4DKernel, LyraS4DLayer, _initialize
+from lyra.modeling_lyra import (
+    LyraDepthwiseConv,
+    LyraRMSNorm,
+    LyraS4DKernel,
+    LyraS4DLayer,
+    _dropout_scale,
+    _GatedResidual,
+    _initialize,
+)
 from lyra.ssm_lyra import (
     PATHS,
     _fast_even_size,
@@ -256,3 +265,124 @@ def test_fft_sizes_are_even_fast_and_sufficient(minimum):
         while size % prime == 0:
             size //= prime
     assert size == 1
+
+
+# ── What is written by hand for the CPU ──────────────────────────────────────────────────────────────────────────────
+
+
+def pairs_of_gradients(inputs, ours, plain, second=False):
+    """Gradients, or gradients of a function of them, of both."""
+    results = []
+    for function in (ours, plain):
+        gradients = torch.autograd.grad(function(*inputs).sin().sum(), inputs, create_graph=second)
+        if second:
+            gradients = torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs)
+        results.append(gradients)
+    return zip(*results, strict=True)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_rms_norm(second):
+    norm = LyraRMSNorm(6, eps=1e-8).double()
+    x = torch.randn(3, 5, 6, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(6))
+        x[0, 0] = 0
+
+    def plain(x, weight):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-8).sqrt() * weight
+
+    inputs = (x, norm.weight)
+    torch.testing.assert_close(norm(x), plain(*inputs), rtol=1e-9, atol=1e-9)
+    if second:  # whose curvature at zero is beyond any precision
+        inputs = (x.detach()[1:].requires_grad_(), norm.weight)
+    for a, e in pairs_of_gradients(inputs, lambda x, weight: norm(x), plain, second):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("dropping", [False, True])
+def test_gated_residual(second, dropping):
+    hidden, z = (torch.randn(2, 5, c, dtype=torch.float64, requires_grad=True) for c in (4, 8))
+    scale = torch.tensor([0.0, 1.25]).double()[torch.randint(2, (2, 5, 4))] if dropping else None
+
+    def plain(hidden, z):
+        return hidden + F.glu(z, dim=-1) * (1 if scale is None else scale)
+
+    def ours(hidden, z):
+        return _GatedResidual.apply(hidden, z, scale)
+
+    torch.testing.assert_close(ours(hidden, z), plain(hidden, z), rtol=1e-9, atol=1e-9)
+    for a, e in pairs_of_gradients((hidden, z), ours, plain, second):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
+def test_dropout_scale(p):
+    scale = _dropout_scale(torch.empty(1001, 1001), p)
+    assert len(scale.unique()) == 2 and scale.min() == 0
+    assert abs((scale == 0).float().mean().item() - p) < 0.002
+    assert abs(scale.mean().item() - 1) < 0.003
+    assert abs(torch.corrcoef(torch.stack([scale.flatten()[:-1], scale.flatten()[1:]]))[0, 1].item()) < 0.005
+    torch.manual_seed(3)
+    first = _dropout_scale(torch.empty(5, 7), p)
+    torch.manual_seed(3)
+    assert torch.equal(first, _dropout_scale(torch.empty(5, 7), p))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_depthwise_convolution(size):
+    ours, library = LyraDepthwiseConv(6, size), torch.nn.Conv1d(6, 6, size, padding=size // 2, groups=6)
+    ours.load_state_dict(library.state_dict())
+    x = torch.randn(2, 11, 6)
+    torch.testing.assert_close(ours(x), library(x.transpose(1, 2)).transpose(1, 2), rtol=1e-5, atol=1e-5)
+
+
+def test_kernels_are_computed_once_at_evaluation(tiny):
+    model = LyraModel(tiny(bidirectional=True, num_hidden_layers=2)).eval()
+    made = []
+    for layer in model.encoder.layers:
+        layer.kernel.register_forward_hook(lambda module, args, output: made.append(module))
+
+    @torch.no_grad()
+    def count(length, batch=2):
+        made.clear()
+        model(torch.randint(3, 23, (batch, length)))
+        return len(made)
+
+    assert [count(30), count(30), count(30, batch=5), count(31), count(30)] == [2, 0, 0, 2, 0]
+    ids = torch.randint(3, 23, (2, 30))
+    model.encoder.layers[0].kernel.C.data.mul_(2)  # which leaves no trace but the values
+    with torch.no_grad():
+        changed = model(ids).last_hidden_state
+    torch.testing.assert_close(changed, copy.deepcopy(model)(ids).last_hidden_state)
+    assert count(30) == 0 and count(30, batch=3) == 0
+    model.double()
+    assert count(30) == 2
+    model.train()
+    assert count(30) == 2 and count(30) == 2
+
+
+def test_few_lengths_are_kept(tiny):
+    model = LyraModel(tiny()).eval()
+    with torch.no_grad():
+        for length in range(10, 30):
+            model(torch.randint(3, 23, (1, length)))
+    assert len(model.encoder.layers[0]._evaluation_operators.results) == 4
+
+
+def test_gradients_of_each_sequence_by_torch_func(tiny):
+    """`vmap` over ids, as private training uses it, at lengths of every path."""
+    for length in (20, 100, 300, 1100):
+        model = LyraForSequenceClassification(tiny(num_labels=1, ssm_backend="auto" if length < 300 else "chunked"))
+        parameters = {name: p.detach() for name, p in model.named_parameters()}
+        ids, labels = torch.randint(3, 23, (3, length)), torch.randn(3)
+
+        def loss(parameters, ids, labels, model=model):
+            output = torch.func.functional_call(model, parameters, (ids.unsqueeze(0),))
+            return (output.logits.squeeze() - labels).square()
+
+        each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(parameters, ids, labels)
+        sum(loss(dict(model.named_parameters()), *pair) for pair in zip(ids, labels, strict=True)).backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(each[name].sum(0), parameter.grad, rtol=1e-3, atol=1e-4)
