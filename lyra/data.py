@@ -580,7 +580,7 @@ class LyraCollator:
 def pad(rows: list[Any], value: int) -> torch.Tensor:
     """Rows of ids (below 256) of different length as one `(rows, longest)` tensor of int64, filled up on the right."""
     # Bytes, because Arrow gives lists, and numpy reads a list of numbers one by one.
-    ids = b"".join(bytes(row) if isinstance(row, list) else np.asarray(row, np.uint8).tobytes() for row in rows)
+    ids = b"".join(row.tobytes() if getattr(row, "dtype", None) == np.uint8 else bytes(list(row)) for row in rows)
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     batch = np.full((len(rows), lengths.max()), value, dtype=np.int64)
     batch[np.arange(batch.shape[1]) < lengths[:, None]] = np.frombuffer(ids, dtype=np.uint8)

@@ -127,7 +127,7 @@ def predict(
     with write_beside(output) as partial, TableWriter(partial) as writer:
         for chunk in _chunks(source, sequence_column, tokenizer.alphabet, unknown):
             logits = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
-            added = prediction_columns(logits, model.config, isinstance(model, LyraForTokenClassification))
+            added = prediction_columns(logits, model.config, model.per_token)
             writer.write([extend_row(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)])
             rows += len(chunk)
     return rows
@@ -139,7 +139,7 @@ def compute_logits(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, sequenc
     Raises:
         InputError: if they are not finite, as after a training that diverged.
     """
-    per_token = isinstance(model, LyraForTokenClassification)
+    per_token = model.per_token
 
     def logits(input_ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids).logits

@@ -48,7 +48,7 @@ def windows_pay(input_ids: torch.Tensor) -> bool:
 
 
 def distinct_windows(input_ids: torch.Tensor, pads: torch.Tensor | None, kernel_sizes: Sequence[int]) -> Windows:
-    """Finds the distinct windows of a stack of convolutions.
+    """Finds the distinct windows of a stack of convolutions; what stands at pads is of no meaning.
 
     Args:
         input_ids: `(b, l)`.
@@ -61,9 +61,12 @@ def distinct_windows(input_ids: torch.Tensor, pads: torch.Tensor | None, kernel_
         if pads is not None:
             index = index.masked_fill(pads, rows)
         around = F.pad(index, (size // 2, size // 2), value=rows).unfold(1, size, 1)  # (b, l, k)
-        found = _distinct(around, rows + 1)
+        found = _distinct(around, rows + 1) if looked_up else None
         looked_up = found is not None
-        tuples, index = found or (around.flatten(0, 1), torch.arange(index.numel()).view(index.shape))
+        tuples, index = found or (
+            around.flatten(0, 1),
+            torch.arange(index.numel(), device=index.device).view(index.shape),
+        )
         neighbours.append(tuples)
         rows = len(tuples)
     return Windows(tokens, neighbours, index if looked_up else None, input_ids.shape)
@@ -74,7 +77,7 @@ def _distinct(around: torch.Tensor, base: int) -> tuple[torch.Tensor, torch.Tens
     size = around.shape[-1]
     if base**size >= 2**63:
         return None
-    places = base ** torch.arange(size)  # the digits of one number
+    places = base ** torch.arange(size, device=around.device)  # the digits of one number
     tuples, index = torch.unique((around * places).sum(-1), return_inverse=True)
     if len(tuples) > _LARGEST_SHARE * index.numel():
         return None

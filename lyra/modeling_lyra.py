@@ -25,115 +25,21 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
+from .elementwise_lyra import LyraGatedResidual, LyraRMSNorm
 from .locality_lyra import Windows, distinct_windows, windows_pay
-from .ssm_lyra import PATHS, DiscreteSSM, discretize, end_state, fastest_path, runs_eagerly, state_response
+from .ssm_lyra import (
+    PATHS,
+    DiscreteSSM,
+    at_least_fp32,
+    discretize,
+    end_state,
+    fastest_path,
+    is_eager_cpu,
+    state_response,
+)
 
 IGNORE_INDEX = -100
 _CACHED_LENGTHS = 4
-
-
-class _RMSNorm(torch.autograd.Function):
-    """RMSNorm for the CPU, where the backward of the library's takes several times as long."""
-
-    @staticmethod
-    def forward(x, weight, eps):
-        return x * _inverse_rms(x, eps) * weight
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, weight, ctx.eps = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        inverse = _inverse_rms(x, ctx.eps)  # (..., 1)
-        # The two reductions over (rows, channels) are products with a vector.
-        product = grad * x
-        along = (product @ weight).unsqueeze(-1)  # (..., 1)
-        grad_weight = inverse.flatten() @ product.flatten(0, -2)
-        shift = along * inverse.pow(3) / -x.shape[-1]  # (..., 1)
-        if torch.is_grad_enabled():  # to be differentiated once more
-            return torch.addcmul(grad * weight * inverse, x, shift), grad_weight, None
-        return (grad * weight).mul_(inverse).addcmul_(x, shift), grad_weight, None
-
-
-def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
-    """`1 / sqrt(mean(x^2) + eps)` over the last dimension, which stays with size 1."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.rsqrt(norm.square() / x.shape[-1] + eps)
-
-
-class LyraRMSNorm(nn.Module):
-    """`x / sqrt(mean(x^2) + eps) * weight` over the channels, with the mean in fp32 or better."""
-
-    def __init__(self, channels: int, eps: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.eps = eps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = _at_least_fp32(x)
-        weight = self.weight.to(wide.dtype)
-        if _is_eager_cpu(x):
-            return _RMSNorm.apply(wide, weight, self.eps).to(x.dtype)
-        return F.rms_norm(wide, weight.shape, weight, self.eps).to(x.dtype)
-
-
-class _GatedResidual(torch.autograd.Function):
-    """`hidden_states + scale * GLU(z)` for the CPU, with few passes over memory."""
-
-    @staticmethod
-    def forward(hidden_states, z, scale):
-        value, gate = z.chunk(2, dim=-1)
-        y = gate.sigmoid().mul_(value)
-        return (y if scale is None else y.mul_(scale)).add_(hidden_states)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx, grad):
-        z, scale = ctx.saved_tensors
-        value, gate = z.chunk(2, dim=-1)
-        opening = gate.sigmoid()
-        if torch.is_grad_enabled():  # to be differentiated once more
-            grad_value = (grad if scale is None else grad * scale) * opening
-            return grad, torch.cat([grad_value, grad_value * value * (1 - opening)], dim=-1), None
-        grad_z = torch.empty_like(z)
-        grad_value, grad_gate = grad_z.chunk(2, dim=-1)
-        torch.mul(grad, opening, out=grad_value)
-        if scale is not None:
-            grad_value.mul_(scale)
-        torch.mul(grad_value, value, out=grad_gate)
-        grad_gate.mul_(opening.neg_().add_(1))
-        return grad, grad_z, None
-
-
-class LyraGatedResidual(nn.Module):
-    """`hidden_states + dropout(GLU(z))`."""
-
-    def __init__(self, dropout_prob: float):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout_prob)
-
-    def forward(self, hidden_states: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """`(b, l, d)` and `(b, l, 2d)` to `(b, l, d)`."""
-        if not _is_eager_cpu(z) or hidden_states.dtype != z.dtype:
-            return hidden_states + self.dropout(F.glu(z, dim=-1))
-        dropping = self.dropout.training and self.dropout.p > 0
-        scale = _dropout_scale(hidden_states, self.dropout.p) if dropping else None
-        return _GatedResidual.apply(hidden_states, z, scale)
-
-
-def _dropout_scale(like: torch.Tensor, p: float) -> torch.Tensor:
-    """0 with probability p, otherwise 1 / (1 - p), from 16 random bits each: the library's generator takes several
-    times as long on CPU."""
-    dropped = round(p * 2**16)  # of the 2^16 values
-    bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    keep = bits[: like.numel()].view(like.shape) >= dropped - 2**15
-    return keep.to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 class LyraEmbeddings(nn.Module):
@@ -253,6 +159,9 @@ class LyraS4DKernel(nn.Module):
         return discretize(*(p.to(dtype) for p in (self.log_dt, self.log_A_real, self.A_imag, self.C, D)))
 
 
+SSMStates = tuple[torch.Tensor | None, torch.Tensor | None]
+
+
 class LyraS4DLayer(GradientCheckpointingLayer):
     """Pre-norm residual block around the S4D convolution."""
 
@@ -273,99 +182,106 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         pads: torch.Tensor | None,
         index: torch.Tensor | None = None,
-        states: tuple[torch.Tensor | None, ...] = (None, None),
-    ) -> torch.Tensor:
+        ssm_states: SSMStates = (None, None),
+        use_cache: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, SSMStates]:
         """`(b, l, d)` to `(b, l, d)`, or with `index` `(b, l)` rows `(rows, d)` to `(b, l, d)`.
 
         Args:
             pads: `(b, l, 1)`, true where the state space sees zeros.
             index: the row of each position.
-            states: `(b, h, n/2)` complex, before the first position and, of a bidirectional layer, after the last;
+            ssm_states: `(b, h, n/2)` complex, before the first position and, of a bidirectional layer, after the last;
                 None for zero.
+            use_cache: whether to return also the states at the other ends.
         """
-        y = F.gelu(self.convolve(self._input(hidden_states, pads, index), states))  # (b, l, h)
+        u = self.norm(hidden_states)
+        if index is not None:
+            # Channel by channel: where the rows fit the cache and where the convolution wants each channel together.
+            u = _look_up(u, index, channel_major=True)
+            hidden_states = _look_up(hidden_states, index)
+        if pads is not None:
+            u = u.masked_fill(pads, 0)
+        y = F.gelu(self.convolve(u, ssm_states))  # (b, l, h)
         # One draw per sequence and channel, tied along the length.
         if self.training and self.dropout_prob > 0:
             y.mul_(F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob))
         # Flat, because a product of two matrices reads the convolution's layout as it is.
         z = self.output_linear(y.flatten(0, 1)).unflatten(0, y.shape[:2])  # (b, l, 2h)
-        return self.gated_residual(hidden_states if index is None else _look_up(hidden_states, index), z)
+        hidden_states = self.gated_residual(hidden_states, z)
+        return (hidden_states, self._end_states(u, ssm_states)) if use_cache else hidden_states
 
-    def convolve(self, u: torch.Tensor, states: tuple[torch.Tensor | None, ...] = (None, None)) -> torch.Tensor:
+    def convolve(self, u: torch.Tensor, ssm_states: SSMStates = (None, None)) -> torch.Tensor:
         """`conv(u, K) + D u` in fp32 (fp64 for fp64 input) under any autocast; returns the dtype of `u`."""
         with torch.autocast(device_type=u.device.type, enabled=False):
-            wide = _at_least_fp32(u)
+            wide = at_least_fp32(u)
             length = u.shape[1]
+            systems = self.systems(wide.dtype)
             path = fastest_path(wide) if self.backend == "auto" else self.backend
             make_operators, convolution = PATHS[path]
-
-            def operators() -> Any:
-                return make_operators(*self.systems(wide.dtype), length)
-
-            if self.training or torch.is_grad_enabled() or not _is_eager_cpu(u):
-                y = convolution(wide, operators())
+            if self.training or torch.is_grad_enabled() or not is_eager_cpu(u):
+                operators = make_operators(*systems, length)
             else:
-                parameters = [p for name, p in self.named_parameters() if "kernel" in name or name == "D"]
-                y = convolution(wide, self._evaluation_operators.get((path, length, wide.dtype), parameters, operators))
-            before, after = states
-            system, reverse = self.systems(wide.dtype) if (before, after) != (None, None) else (None, None)
-            if system is not None and before is not None:
-                y = y + state_response(system, before, length)
-            if reverse is not None and after is not None:
-                y = y + state_response(reverse, after, length).flip(1)
+                operators = self._evaluation_operators.get(path, length, systems, make_operators)
+            y = convolution(wide, operators)
+            for system, state, flipped in zip(systems, ssm_states, (False, True), strict=True):
+                if system is not None and state is not None:
+                    response = state_response(system, state, length)
+                    y = y + (response.flip(1) if flipped else response)
             return y.to(u.dtype)
 
-    def end_states(
-        self,
-        hidden_states: torch.Tensor,
-        pads: torch.Tensor | None,
-        index: torch.Tensor | None = None,
-        states: tuple[torch.Tensor | None, ...] = (None, None),
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The states after the last position and, of a bidirectional layer, before the first; `states` as in `forward`
-        but each at the other end."""
-        with torch.autocast(device_type=hidden_states.device.type, enabled=False):
-            u = _at_least_fp32(self._input(hidden_states, pads, index))
-            system, reverse = self.systems(u.dtype)
-            forth = end_state(system, u, states[0])
-            return forth, None if reverse is None else end_state(reverse, u.flip(1), states[1])
+    def _end_states(self, u: torch.Tensor, ssm_states: SSMStates) -> SSMStates:
+        with torch.autocast(device_type=u.device.type, enabled=False):
+            wide = at_least_fp32(u)
+            system, reverse = self.systems(wide.dtype)
+            forth = end_state(system, wide, ssm_states[0])
+            return forth, None if reverse is None else end_state(reverse, wide.flip(1), ssm_states[1])
 
-    def _input(
-        self, hidden_states: torch.Tensor, pads: torch.Tensor | None, index: torch.Tensor | None
-    ) -> torch.Tensor:
-        u = self.norm(hidden_states)
-        if index is not None:
-            # Channel by channel: where the rows fit the cache and where the convolution wants each channel together.
-            u = _look_up(u, index, channel_major=True)
-        return u if pads is None else u.masked_fill(pads, 0)
+    def train(self, mode: bool = True) -> "LyraS4DLayer":
+        self._evaluation_operators.clear()
+        return super().train(mode)
 
     def systems(self, dtype: torch.dtype) -> tuple[DiscreteSSM, DiscreteSSM | None]:
+        """The discrete system of each direction; D belongs to the first."""
         system = self.kernel(self.D, dtype)
         return system, None if self.reverse_kernel is None else self.reverse_kernel(torch.zeros_like(self.D), dtype)
 
 
 class _EvaluationCache:
-    """The last few results of functions of some parameters, dropped when the parameters' values change.
+    """The operators of the last few lengths, made again when the systems' values change.
 
-    Values are compared, since a change through `parameter.data` leaves no other trace.
+    Values are compared, since a change through `parameter.data`, or of which parameter is used, leaves no other trace.
     """
 
     def __init__(self) -> None:
-        self.values: list[torch.Tensor] = []
-        self.results: OrderedDict[Any, Any] = OrderedDict()
+        self.clear()
 
-    def get(self, key: Any, parameters: list[nn.Parameter], compute: Callable[[], Any]) -> Any:
-        same = len(self.values) == len(parameters) and all(
-            old.dtype == new.dtype and torch.equal(old, new) for old, new in zip(self.values, parameters, strict=True)
-        )
-        if not same:
-            self.values, self.results = [p.detach().clone() for p in parameters], OrderedDict()
-        results = self.results
-        if key not in results:
-            results[key] = compute()
-            if len(results) > _CACHED_LENGTHS:
-                results.popitem(last=False)
-        return results[key]
+    def clear(self) -> None:
+        self._systems: list[torch.Tensor] = []
+        self._operators: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, path: str, length: int, systems: Sequence[DiscreteSSM | None], make: Callable[..., Any]) -> Any:
+        tensors = [tensor for system in systems if system is not None for tensor in system]
+        if not _all_equal(tensors, self._systems):
+            self._systems, self._operators = tensors, OrderedDict()
+        kept = self._operators
+        operators = kept.get((path, length))
+        if operators is None:
+            operators = kept[path, length] = make(*systems, length)
+            while len(kept) > _CACHED_LENGTHS:
+                kept.popitem(last=False)
+        return operators
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # no part of a pickled or copied model
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.clear()
+
+
+def _all_equal(tensors: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    return len(tensors) == len(others) and all(
+        one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(tensors, others, strict=True)
+    )
 
 
 @dataclass
@@ -380,14 +296,15 @@ class LyraCache:
             the halo.
         mask: `(b, t)`, true where they are real.
         answered: how many of them have had their output.
-        states: `(b, h, n/2)` complex, of each S4D layer after the last answered position; None before the first.
+        ssm_states: `(b, h, n/2)` complex, of each S4D layer after the last answered position, with the None of a
+            second direction; None before the first position.
         pooled: `(b, d)` and `(b, 1)`, sum (or highest, first, last) and number of the positions answered.
     """
 
     inputs: torch.Tensor
     mask: torch.Tensor
     answered: int = 0
-    states: list[torch.Tensor] | None = None
+    ssm_states: list[SSMStates] | None = None
     pooled: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
@@ -454,22 +371,22 @@ class LyraEncoder(nn.Module):
             mask: `(b, l)`, true at real positions; None where all are.
         """
         pads = _as_pads(mask)
-        states, index = self.local(hidden_states, pads, windows)
+        outputs, index = self.pgc_stack(hidden_states, pads, windows)
         for layer in self.layers:
-            states, index = (*states, layer(states[-1], pads, index)), None
-        return states
+            outputs, index = (*outputs, layer(outputs[-1], pads, index)), None
+        return outputs
 
-    def local(
+    def pgc_stack(
         self, hidden_states: torch.Tensor, pads: torch.Tensor | None, windows: Windows | None = None
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
         """The input and the output of every PGC, and with `windows` the row of the last output at each position."""
         neighbours = [None] * len(self.pgc) if windows is None else windows.neighbours
-        states = [hidden_states]
+        outputs = [hidden_states]
         for block, around in zip(self.pgc, neighbours, strict=True):
-            states.append(block(states[-1], pads if windows is None else None, around))
+            outputs.append(block(outputs[-1], pads if windows is None else None, around))
         if windows is not None and windows.at is None:
-            states[-1] = states[-1].view(*windows.shape, -1)
-        return tuple(states), None if windows is None else windows.at
+            outputs[-1] = outputs[-1].view(*windows.shape, -1)
+        return tuple(outputs), None if windows is None else windows.at
 
     def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(b, l, d)` to `(b, d)` over the real positions; zeros for a sequence without any."""
@@ -508,7 +425,7 @@ class LyraEncoder(nn.Module):
         columns = None if mask is None else mask.unsqueeze(-1)  # (b, l, 1)
         if self.pooling == "mean":
             # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
-            wide = _at_least_fp32(hidden_states)
+            wide = at_least_fp32(hidden_states)
             return (wide if columns is None else torch.where(columns, wide, 0)).sum(dim=1)
         if self.pooling == "max":
             return (hidden_states if columns is None else hidden_states.masked_fill(~columns, -torch.inf)).amax(dim=1)
@@ -656,18 +573,18 @@ class LyraModel(LyraPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if cache_params is not None or use_cache:
-            return self._continue(inputs, mask, cache_params, bool(use_cache), output_hidden_states)
+            return self._forward_piece(inputs, mask, cache_params, bool(use_cache), output_hidden_states)
 
         if inputs.shape[1] == 0:
             raise ValueError("every sequence must have at least one position, got length 0")
-        hidden_states = self.encoder(*self._read(inputs, mask, output_hidden_states))
+        hidden_states = self.encoder(*self._embed_or_windows(inputs, mask, output_hidden_states))
         return LyraModelOutput(
             last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
             pooler_output=self.encoder.final_norm(self.encoder.pool(hidden_states[-1], mask)),
             hidden_states=hidden_states if output_hidden_states else None,
         )
 
-    def _read(
+    def _embed_or_windows(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, every_block: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None, Windows | None]:
         """What the encoder takes: embeddings and mask, or the distinct windows of ids where that pays."""
@@ -675,13 +592,17 @@ class LyraModel(LyraPreTrainedModel):
             return inputs, mask, None
         pgc = self.encoder.pgc
         # Who listens to a block with a hook, or asks for its output, expects one at every position.
-        if every_block or not windows_pay(inputs) or any(map(_has_hooks, (self.embeddings, *pgc.modules()))):
+        if (
+            every_block
+            or not windows_pay(inputs)
+            or any(map(_has_hooks, (self.embeddings, self.encoder, *pgc.modules())))
+        ):
             return self.embeddings(inputs), mask, None
         pads = None if mask is None else ~mask
         windows = distinct_windows(inputs, pads, [self.config.pgc_kernel_size] * len(pgc))
         return self.embeddings(windows.tokens), mask, windows
 
-    def _continue(
+    def _forward_piece(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, cache: LyraCache | None, more: bool, every_block: bool
     ) -> LyraModelOutput:
         """`forward` on one piece."""
@@ -694,34 +615,39 @@ class LyraModel(LyraPreTrainedModel):
         cache = LyraCache.of(inputs, mask) if cache is None else cache.joined(inputs, mask)
         end = cache.inputs.shape[1] - (encoder.halo if more else 0)  # positions before it have all their neighbours
         answer = slice(cache.answered, max(end, cache.answered))
-        if answer.start == answer.stop:
-            embeds = self.embeddings(cache.inputs[:, :0]) if cache.inputs.dim() == 2 else cache.inputs[:, :0]
-            hidden_states: tuple[torch.Tensor, ...] = (embeds,) * (1 + len(encoder.pgc) + len(encoder.layers))
-        else:
+        if answer.start < answer.stop:
             hidden_states, cache = self._answer(cache, answer, every_block)
+        else:
+            embeds = self.embeddings(cache.inputs[:, :0]) if cache.inputs.dim() == 2 else cache.inputs[:, :0]
+            hidden_states = (embeds,) * (1 + len(encoder.pgc) + len(encoder.layers))  # (b, 0, d) each
         last = hidden_states[-1]
-        pooled = last.sum(1) if cache.pooled is None else encoder.read_pooled(cache.pooled)
+        if cache.pooled is not None:
+            pooled = encoder.read_pooled(cache.pooled).to(last.dtype)
+        elif more:
+            pooled = last.new_zeros(last.shape[0], last.shape[2])  # until the first position is answered
+        else:
+            raise ValueError("every sequence must have at least one position, got length 0")
         return LyraModelOutput(
             last_hidden_state=encoder.final_norm(last),
-            pooler_output=encoder.final_norm(pooled.to(last.dtype)),
+            pooler_output=encoder.final_norm(pooled),
             hidden_states=hidden_states if every_block else None,
             cache_params=cache.without(answer.stop, encoder.halo) if more else None,
         )
 
     def _answer(self, cache: LyraCache, answer: slice, every_block: bool) -> tuple[tuple[torch.Tensor, ...], LyraCache]:
         """The outputs of every block at some positions of `cache.inputs`, and the cache with their states."""
-        hidden_states, index = self.local(cache.inputs, _needed(cache.mask), answer, every_block)
+        hidden_states, index = self.pgc_stack(cache.inputs, _needed(cache.mask), answer, every_block)
         mask = _needed(cache.mask[:, answer])
-        before: Sequence[torch.Tensor | None] = cache.states or [None] * len(self.encoder.layers)
-        states = []
-        for layer, state in zip(self.encoder.layers, before, strict=True):
-            arguments = (hidden_states[-1], _as_pads(mask), index, (state, None))
-            states.append(layer.end_states(*arguments)[0])  # type: ignore[operator]
-            hidden_states, index = (*hidden_states, layer(*arguments)), None
+        before = cache.ssm_states or [(None, None)] * len(self.encoder.layers)
+        after = []
+        for layer, states in zip(self.encoder.layers, before, strict=True):
+            output, ends = layer(hidden_states[-1], _as_pads(mask), index, states, use_cache=True)
+            hidden_states, index = (*hidden_states, output), None
+            after.append(ends)
         pooled = self.encoder.add_to_pooled(cache.pooled, hidden_states[-1], mask)
-        return hidden_states, replace(cache, states=states, pooled=pooled)
+        return hidden_states, replace(cache, ssm_states=after, pooled=pooled)
 
-    def local(
+    def pgc_stack(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, positions: slice, every_block: bool = False
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
         """What the first S4D layer reads at some positions of `inputs`, the last of `hidden_states`.
@@ -730,8 +656,8 @@ class LyraModel(LyraPreTrainedModel):
             The embeddings and the output of every PGC, each `(b, positions, d)`, and None; or rows `(rows, d)` and
             which of the last ones stands at each position, `(b, positions)`.
         """
-        embeds, mask, windows = self._read(inputs, mask, every_block)
-        hidden_states, index = self.encoder.local(embeds, _as_pads(mask), windows)
+        embeds, mask, windows = self._embed_or_windows(inputs, mask, every_block)
+        hidden_states, index = self.encoder.pgc_stack(embeds, _as_pads(mask), windows)
         if index is not None:
             return hidden_states, index[:, positions]
         return tuple(each[:, positions] for each in hidden_states), None
@@ -739,6 +665,8 @@ class LyraModel(LyraPreTrainedModel):
 
 class LyraClassificationModel(LyraPreTrainedModel):
     """What the classification heads share: a linear read-out of vectors."""
+
+    per_token: bool  # whether it answers at every position
 
     def __init__(self, config: LyraConfig):
         super().__init__(config)
@@ -760,6 +688,8 @@ class LyraForSequenceClassification(LyraClassificationModel):
 
     `config.problem_type` chooses; without it one label means regression, and otherwise float labels mean multi-label.
     """
+
+    per_token = False
 
     @can_return_tuple
     def forward(
@@ -787,6 +717,7 @@ class LyraForSequenceClassification(LyraClassificationModel):
         Returns:
             [`SequenceClassifierOutput`] with `logits` `(batch_size, num_labels)`, for a regression in label units.
         """
+        _refuse_pieces(kwargs)
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
@@ -800,6 +731,8 @@ class LyraForSequenceClassification(LyraClassificationModel):
 
 class LyraForTokenClassification(LyraClassificationModel):
     """Lyra with a linear read-out of every position: the same three problem types per residue."""
+
+    per_token = True
 
     @can_return_tuple
     def forward(
@@ -827,6 +760,7 @@ class LyraForTokenClassification(LyraClassificationModel):
             [`TokenClassifierOutput`] with `logits` `(batch_size, sequence_length, num_labels)`, for a regression in
             label units.
         """
+        _refuse_pieces(kwargs)
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
@@ -875,6 +809,7 @@ class LyraForMaskedLM(LyraPreTrainedModel):
         Returns:
             [`MaskedLMOutput`] with `logits` `(batch_size, sequence_length, vocab_size)`.
         """
+        _refuse_pieces(kwargs)
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
@@ -959,15 +894,6 @@ class Lyra(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def _is_eager_cpu(x: torch.Tensor) -> bool:
-    """Where work that a GPU or a compiler would fuse is worth doing by hand, and a look at values costs nothing."""
-    return x.device.type == "cpu" and runs_eagerly(x)
-
-
-def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
 def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | None:
     if mask is None:
         return None
@@ -981,7 +907,7 @@ def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | 
 
 def _needed(mask: torch.Tensor) -> torch.Tensor | None:
     """A mask, or None if it hides nothing, where finding that out costs nothing."""
-    return None if _is_eager_cpu(mask) and mask.all() else mask
+    return None if is_eager_cpu(mask) and mask.all() else mask
 
 
 def _as_full_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
@@ -1002,7 +928,20 @@ def _look_up(rows: torch.Tensor, index: torch.Tensor, channel_major: bool = Fals
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    forward, backward = (
+        (module._forward_hooks, module._forward_pre_hooks),
+        (module._backward_hooks, module._backward_pre_hooks),
+    )
+    return any((*forward, *backward))
+
+
+def _refuse_pieces(kwargs: dict[str, Any]) -> None:
+    """Raises ValueError if a head is given what only the bare model takes."""
+    if kwargs.get("use_cache") or kwargs.get("cache_params") is not None:
+        raise ValueError(
+            "`use_cache` and `cache_params`: the heads read whole sequences; lyra.inference.stream reads pieces with a "
+            "head, and LyraModel (`.lyra` of every head) carries the cache"
+        )
 
 
 def _set_default_problem_type(config: LyraConfig) -> None:
@@ -1015,7 +954,7 @@ def _label_scale(config: LyraConfig, like: torch.Tensor) -> tuple[Any, Any]:
     """Mean and standard deviation of the labels: numbers, or `(num_labels,)` each."""
     mean, std = (
         # Without blocking: the step of a GPU must not wait for a few numbers.
-        torch.tensor(value, dtype=_at_least_fp32(like).dtype).to(like.device, non_blocking=True)
+        torch.tensor(value, dtype=at_least_fp32(like).dtype).to(like.device, non_blocking=True)
         if isinstance(value, (list, tuple))
         else value
         for value in (config.label_mean, config.label_std)
@@ -1027,7 +966,7 @@ def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
     if config.problem_type != "regression" or config.label_mean is None:
         return logits
     mean, std = _label_scale(config, logits)
-    return _at_least_fp32(logits) * std + mean
+    return at_least_fp32(logits) * std + mean
 
 
 def _head_loss(
@@ -1049,7 +988,7 @@ def _head_loss(
 
     if labels.numel() != logits.numel():
         raise ValueError(f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
-    logits = _at_least_fp32(logits)
+    logits = at_least_fp32(logits)
     labels = labels.reshape(logits.shape).to(logits.dtype)
     present = ~labels.isnan()
     if per_token or problem_type == "multi_label_classification":
@@ -1070,7 +1009,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"`labels` must have shape {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
     labels = labels.to(logits.device).reshape(-1)
-    logits = _at_least_fp32(logits).reshape(-1, logits.shape[-1])
+    logits = at_least_fp32(logits).reshape(-1, logits.shape[-1])
     return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none"), labels != IGNORE_INDEX
 
 

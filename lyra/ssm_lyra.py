@@ -44,12 +44,15 @@ _COMPILED_BLOCK = 64
 # A sequence of at most so many positions is one chunk; a longer one is cut into chunks near the second number.
 _LONGEST_SINGLE_CHUNK, _CHUNK = 256, 128
 _SCAN_BLOCK = 32
-_TILE = 1 << 19  # elements
+# Elements whose spectra a CPU's cache holds.
+_TILE = 1 << 19
 _LONG = 16_384
 
 
 class DiscreteSSM(NamedTuple):
     """`x[t] = z x[t-1] + u[t]`, `y[t] = 2 Re(C x[t]) + D u[t]`, one system per channel.
+
+    Real and imaginary parts stand apart because the kernel is made of real matrix products, which every compiler takes.
 
     Attributes:
         log_z_real, log_z_imag: `(h, n/2)` logarithm of z, dt A.
@@ -106,7 +109,7 @@ def state_response(system: DiscreteSSM, state: torch.Tensor, length: int) -> tor
     Returns:
         `(b, l, h)`.
     """
-    first = torch.complex(system.C_real, system.C_imag) * _pole(system) * state  # (b, h, n/2)
+    first = _output_matrix(system) * _power(system, 1) * state  # (b, h, n/2)
     return _vandermonde(system, first.real, first.imag, length).transpose(1, 2)
 
 
@@ -130,7 +133,7 @@ def end_state(system: DiscreteSSM, u: torch.Tensor, state: torch.Tensor | None =
 
 def advance(system: DiscreteSSM, state: torch.Tensor, length: int) -> torch.Tensor:
     """What is left of a state `(b, h, n/2)` after l positions without input."""
-    return torch.polar(torch.exp(system.log_z_real * length), system.log_z_imag * length) * state
+    return _power(system, length) * state
 
 
 # ── recurrent ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,9 +141,7 @@ def advance(system: DiscreteSSM, state: torch.Tensor, length: int) -> torch.Tens
 
 def recurrent_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[Any, ...]:
     """z, C `(h, n/2)` complex and D `(h,)` of each direction."""
-    return tuple(
-        (_pole(each), torch.complex(each.C_real, each.C_imag), each.D) for each in (system, reverse) if each is not None
-    )
+    return tuple((_power(each, 1), _output_matrix(each), each.D) for each in (system, reverse) if each is not None)
 
 
 def recurrent_convolution(u: torch.Tensor, operators: tuple[Any, ...]) -> torch.Tensor:
@@ -176,7 +177,7 @@ def fft_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int)
 def fft_convolution(u: torch.Tensor, operators: tuple[torch.Tensor]) -> torch.Tensor:
     """The outputs `(b, l, h)` for the inputs u `(b, l, h)` by the fast Fourier transform."""
     u = u.transpose(1, 2)  # (b, h, l)
-    convolve = _FFTConvolution.apply if runs_eagerly(u) else _fft_product
+    convolve = _FFTConvolution.apply if runs_eagerly(u, *operators) else _fft_product
     return convolve(u, *operators).transpose(1, 2)
 
 
@@ -191,15 +192,14 @@ class _FFTConvolution(torch.autograd.Function):
     ones of twice the work."""
 
     @staticmethod
-    def forward(u, transfer):
+    def forward(ctx, u, transfer):
+        ctx.save_for_backward(u, transfer)
+        if u.device.type != "cpu":
+            return _fft_product(u, transfer)
         y = torch.empty_like(u)
         for rows, channels in _tiles(u):
             y[rows, channels] = _fft_product(u[rows, channels], transfer[channels])
         return y
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad):
@@ -210,26 +210,27 @@ class _FFTConvolution(torch.autograd.Function):
         weights = torch.full((size // 2 + 1,), 2 / size, dtype=u.dtype, device=u.device)
         weights[0] = weights[-1] = 1 / size
 
-        def tile(rows: slice, channels: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            spectrum = torch.fft.rfft(grad[rows, channels], n=size)
-            grad_u = torch.fft.irfft(spectrum * transfer[channels].conj(), n=size)[..., :length]
-            return grad_u, (torch.fft.rfft(u[rows, channels], n=size).conj() * spectrum).sum(0) * weights
+        def gradients(grad: torch.Tensor, u: torch.Tensor, transfer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            spectrum = torch.fft.rfft(grad, n=size)
+            grad_u = torch.fft.irfft(spectrum * transfer.conj(), n=size).narrow(-1, 0, length)
+            return grad_u, (torch.fft.rfft(u, n=size).conj() * spectrum).sum(-3) * weights
 
-        if torch.is_grad_enabled():  # to be differentiated once more
-            return tile(slice(None), slice(None))
+        # To be differentiated once more, or batched; or where there is one tile.
+        if torch.is_grad_enabled() or not is_eager_cpu(grad):
+            return gradients(grad, u, transfer)
         grad_u, grad_transfer = torch.empty_like(u), torch.zeros_like(transfer)
         for rows, channels in _tiles(u):
-            grad_u[rows, channels], part = tile(rows, channels)
-            grad_transfer[channels] += part
+            part = gradients(grad[rows, channels], u[rows, channels], transfer[channels])
+            grad_u[rows, channels] = part[0]
+            grad_transfer[channels] += part[1]
         return grad_u, grad_transfer
 
 
 def _tiles(u: torch.Tensor) -> Iterator[tuple[slice, slice]]:
-    """Parts of u `(b, h, l)` whose spectra a CPU can keep in its cache; all of it elsewhere."""
+    """Parts of u `(b, h, l)` whose spectra a CPU can keep in its cache."""
     batch, channels, length = u.shape
-    elements = _TILE if u.device.type == "cpu" else u.numel()
-    rows = max(1, elements // (channels * length))
-    columns = max(1, elements // length)
+    rows = max(1, _TILE // (channels * length))
+    columns = max(1, _TILE // length)
     for i in range(0, batch, rows):
         for j in range(0, channels, columns):
             yield slice(i, i + rows), slice(j, j + columns)
@@ -284,7 +285,7 @@ def chunked_convolution(u: torch.Tensor, operators: ChunkOperators) -> torch.Ten
     if collect is not None and emit is not None:
         left = torch.bmm(u, collect).unflatten(1, (batch, chunks))  # (h, b, m, n), what each chunk leaves behind
         forth, *back = torch.view_as_complex(left.unflatten(-1, (-1, 2))).tensor_split(len(decay), dim=-1)
-        scan = _Scan.apply if runs_eagerly(u) else _scan
+        scan = _Scan.apply if runs_eagerly(u, *decay) else _scan
         entering = scan(forth, decay[0])
         if back:
             entering = torch.cat([entering, scan(back[0].flip(2), decay[1]).flip(2)], dim=-1)
@@ -299,6 +300,7 @@ def _chunk_length(length: int) -> int:
 
 def _toeplitz(taps: torch.Tensor, size: int) -> torch.Tensor:
     """`(h, T, T)` with taps[T - 1 + t - s] in row s, column t, from taps `(h, 2T - 1)`."""
+    # A look-up, because the backward of `unfold` takes several times as long.
     steps = torch.arange(size, device=taps.device)
     distance = steps - steps.unsqueeze(-1)  # (T, T), t - s
     return taps.index_select(1, (size - 1 + distance).flatten()).unflatten(1, (size, size))
@@ -320,17 +322,16 @@ class _Scan(torch.autograd.Function):
     """`_scan` with the same scan from the other end as its backward."""
 
     @staticmethod
-    def forward(left, decay):
-        return _scan(left, decay)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output, inputs[1])
+    def forward(ctx, left, decay):
+        states = _scan(left, decay)
+        ctx.save_for_backward(states, decay)
+        return states
 
     @staticmethod
     def backward(ctx, grad):
         states, decay = ctx.saved_tensors
-        grad_left = _Scan.apply(grad.flip(2), decay.conj()).flip(2)  # from every later state
+        scan = _Scan.apply if runs_eagerly(grad) else _scan
+        grad_left = scan(grad.flip(2), decay.conj()).flip(2)  # from every later state
         return grad_left, (grad_left * states.conj()).sum((1, 2))
 
 
@@ -368,12 +369,6 @@ def _scan_block(left: torch.Tensor, decay: torch.Tensor) -> tuple[torch.Tensor, 
     return torch.stack(states, dim=2), state
 
 
-def runs_eagerly(x: torch.Tensor) -> bool:
-    """Whether operations on x run one by one on real values: not under the compiler, a tracer or `torch.func`."""
-    transformed = torch._C._functorch.is_functorch_wrapped_tensor
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed(x))
-
-
 PATHS: dict[str, tuple[Any, Any]] = {
     "recurrent": (recurrent_operators, recurrent_convolution),
     "fft": (fft_operators, fft_convolution),
@@ -393,6 +388,28 @@ def fastest_path(u: torch.Tensor) -> str:
     batch, length, _ = u.shape
     short = length <= 64 or (length <= 128 and batch >= 64)
     return "chunked" if short or length >= _LONG else "fft"
+
+
+# ── Where things run ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def runs_eagerly(*tensors: torch.Tensor) -> bool:
+    """Whether operations on the tensors run one by one on plain values: not under the compiler or a tracer, and not
+    batched or carrying tangents for `torch.func` and its kin."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return not any(torch._C._functorch.is_legacy_batchedtensor(x) for x in tensors)
+
+
+def is_eager_cpu(*tensors: torch.Tensor) -> bool:
+    """Where work that a GPU or a compiler would fuse is worth doing by hand, and a look at values costs nothing."""
+    return tensors[0].device.type == "cpu" and runs_eagerly(*tensors)
+
+
+def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 # ── Powers of z ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -432,9 +449,14 @@ def _powers(system: DiscreteSSM, steps: torch.Tensor) -> tuple[torch.Tensor, tor
     return decay * torch.cos(angle), decay * torch.sin(angle)
 
 
-def _pole(system: DiscreteSSM) -> torch.Tensor:
-    """z, `(h, n/2)` complex."""
-    return torch.polar(torch.exp(system.log_z_real), system.log_z_imag)
+def _power(system: DiscreteSSM, step: int) -> torch.Tensor:
+    """z^t for one t, `(h, n/2)` complex."""
+    return torch.polar(torch.exp(system.log_z_real * step), system.log_z_imag * step)
+
+
+def _output_matrix(system: DiscreteSSM) -> torch.Tensor:
+    """C, `(h, n/2)` complex."""
+    return torch.complex(system.C_real, system.C_imag)
 
 
 def _complex_product(u: torch.Tensor, powers: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -474,9 +496,11 @@ __all__ = [
     "PATHS",
     "DiscreteSSM",
     "advance",
+    "at_least_fp32",
     "discretize",
     "end_state",
     "fastest_path",
+    "is_eager_cpu",
     "runs_eagerly",
     "s4d_kernel",
     "state_response",

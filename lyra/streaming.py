@@ -1,5 +1,7 @@
 """Predictions over sequences of any length, chromosomes included, in constant memory."""
 
+import codecs
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -9,7 +11,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .modeling_lyra import LyraClassificationModel, LyraForTokenClassification, LyraS4DLayer
+from .alphabet_lyra import SPECIAL_TOKENS
+from .modeling_lyra import LyraClassificationModel, SSMStates
 from .ssm_lyra import DiscreteSSM, advance
 from .tables import InputError
 from .tokenization_lyra import LyraTokenizer
@@ -17,8 +20,7 @@ from .tokenization_lyra import LyraTokenizer
 # What the model sees at a time; docs/benchmarks shows how time and memory follow from it.
 PIECE = 1 << 16
 _READ = 1 << 20
-
-States = tuple[torch.Tensor | None, torch.Tensor | None]
+_LONGEST_TOKEN = max(map(len, SPECIAL_TOKENS))
 
 
 class StreamedLogits(NamedTuple):
@@ -39,50 +41,49 @@ def stream(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> I
     """The logits of sequences that do not fit in memory, exactly those of the whole sequence.
 
     A causal model reads once and carries its state along. A bidirectional one keeps the letters in a temporary file,
-    one byte each, and reads them once for each layer and once for the answer; between readings it stores one state
-    for each layer and `PIECE` positions.
+    one byte each, and reads them once for each layer and once for the answer; between readings it stores two states of
+    `hidden_size * state_size` numbers for each layer and `PIECE` letters.
 
     Args:
-        model: a sequence or token head; its device and dtype are used.
+        model: a sequence or token head in evaluation mode; its device and dtype are used.
         pieces: consecutive pieces of one sequence, of any sizes; or an open FASTA file, of one or more records.
 
-    Yields:
-        [`StreamedLogits`] in order. Rows of a token head, put together, are the logits of the whole sequence.
+    Returns:
+        An iterator over [`StreamedLogits`] in order. Rows of a token head, put together, are the logits of the whole
+        sequence.
 
     Raises:
-        InputError: for a record without letters, or a file that is no FASTA.
+        ValueError: if the model is in training mode.
+        TypeError: if it is no head, or `pieces` are no pieces.
+        InputError: while reading, for a record without letters, a file that is no FASTA, or bytes that are no UTF-8.
     """
+    if not hasattr(model, "per_token"):
+        raise TypeError(f"`model` must be a sequence or token head of Lyra, got {type(model).__name__}")
+    if model.training:
+        raise ValueError("`model` must be in evaluation mode, call model.eval() first")
+    if isinstance(pieces, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"`pieces` must be an open FASTA file or an iterable of strings, got one {type(pieces).__name__}; open the "
+            "file, or wrap the sequence in a list"
+        )
+    return _stream(model, pieces)
+
+
+def _stream(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> Iterator[StreamedLogits]:
     tokenizer = LyraTokenizer(model.config.alphabet)
     answer = _two_readings if model.config.bidirectional else _one_reading
-    training = model.training
-    model.eval()
-    try:
-        for record, texts in _records(pieces):
-            with tqdm(desc=record or "sequence", unit=" letters", unit_scale=True, mininterval=1, delay=2) as progress:
-                blocks = _blocks(tokenizer, texts)
-                first = next(blocks, None)
-                if first is None:
-                    raise InputError(f"{record or 'the sequence'}: expected at least one letter, got none")
-                for start, logits in answer(model, chain([first], blocks), progress):
-                    yield StreamedLogits(record, start, logits)
-    finally:
-        model.train(training)
-
-
-def _records(pieces: Iterable[str] | IO[Any]) -> Iterator[tuple[str | None, Iterator[str]]]:
-    """Name and pieces of each sequence, whose pieces are read before the next one."""
-    if isinstance(pieces, str):
-        raise TypeError(
-            "`pieces` must be an open FASTA file or an iterable of strings, got one string; wrap it in a list"
-        )
-    if hasattr(pieces, "read"):
-        yield from _fasta(pieces)  # type: ignore[arg-type]
-    else:
-        yield None, iter(pieces)
+    for record, texts in _fasta(pieces) if hasattr(pieces, "read") else [(None, iter(pieces))]:  # type: ignore[arg-type]
+        with tqdm(desc=record or "sequence", unit=" letters", unit_scale=True, mininterval=1, delay=2) as progress:
+            blocks = _blocks(tokenizer, texts)
+            first = next(blocks, None)
+            if first is None:
+                raise InputError(f"{record or 'the sequence'}: expected at least one letter, got none")
+            for start, logits in answer(model, chain([first], blocks), progress):
+                yield StreamedLogits(record, start, logits)
 
 
 def _fasta(file: IO[Any]) -> Iterator[tuple[str, Iterator[str]]]:
-    """`_records` of an open FASTA file."""
+    """Name and pieces of each record of an open FASTA file, whose pieces are read before the next one."""
     lines = _lines(file)
     header, text = next(((is_header, text) for is_header, text in lines if text.strip()), (False, ""))
     if not header:
@@ -107,25 +108,38 @@ def _fasta(file: IO[Any]) -> Iterator[tuple[str, Iterator[str]]]:
 def _lines(file: IO[Any]) -> Iterator[tuple[bool, str]]:
     """Lines, or parts of bounded size where a chromosome stands on one line, and whether they are headers."""
 
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a part may end inside a character
+
     def read() -> str:
-        line = file.readline(_READ)
-        return line.decode("utf-8") if isinstance(line, bytes) else line
+        try:
+            part = file.readline(_READ)
+            return decoder.decode(part) if isinstance(part, bytes) else part
+        except UnicodeDecodeError as error:
+            raise InputError(f"{getattr(file, 'name', 'the file')}: expected UTF-8 text ({error})") from None
 
     at_start = True
-    while line := read():
+    line = read().removeprefix("\ufeff")
+    while line:
         is_header = at_start and line.startswith(">")
         while is_header and not line.endswith("\n") and (rest := read()):
             line += rest
         yield is_header, line
         at_start = line.endswith("\n")
+        line = read()
 
 
 def _blocks(tokenizer: LyraTokenizer, texts: Iterator[str]) -> Iterator[np.ndarray]:
     """The ids of consecutive texts in blocks of `PIECE`; only the last is shorter."""
     waiting: list[np.ndarray] = []
-    size = 0
-    for text in texts:
-        (ids,) = tokenizer.encode_bulk([text])
+    size, held = 0, ""
+    for text in chain(texts, [None]):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"`pieces` must be strings, got {type(text).__name__}")
+        held += text or ""
+        # A token such as <mask> may be written across two pieces.
+        cut = held.rfind("<", -_LONGEST_TOKEN) if text is not None else -1
+        (ids,) = tokenizer.encode_bulk([held if cut < 0 else held[:cut]])
+        held = "" if cut < 0 else held[cut:]
         waiting.append(ids)
         size += len(ids)
         if size >= PIECE:
@@ -140,7 +154,7 @@ def _blocks(tokenizer: LyraTokenizer, texts: Iterator[str]) -> Iterator[np.ndarr
 def _one_reading(
     model: LyraClassificationModel, blocks: Iterator[np.ndarray], progress: tqdm
 ) -> Iterator[tuple[int, np.ndarray]]:
-    per_token = isinstance(model, LyraForTokenClassification)
+    per_token = model.per_token
     cache, start = None, 0
     block: np.ndarray | None = next(blocks)
     while block is not None:
@@ -161,54 +175,61 @@ def _one_reading(
 def _two_readings(
     model: LyraClassificationModel, blocks: Iterator[np.ndarray], progress: tqdm
 ) -> Iterator[tuple[int, np.ndarray]]:
-    encoder, per_token = model.lyra.encoder, isinstance(model, LyraForTokenClassification)
+    encoder = model.lyra.encoder
     with tempfile.TemporaryFile() as spool:
         for block in blocks:
             spool.write(block.tobytes())
         letters = spool.tell()
         progress.total = (len(encoder.layers) + 1) * letters
         starts = range(0, letters, PIECE)
-        known: list[list[States]] = []  # of each layer, at both ends of each block
-        layers: list[LyraS4DLayer] = list(encoder.layers)  # type: ignore[arg-type]
-        for layer in layers:
+        known: list[list[SSMStates]] = []  # of each layer, at both ends of each block
+        for layer in encoder.layers:
+            ends = []
+            for start in starts:
+                with torch.inference_mode():
+                    hidden, pads, index = _up_to(model, spool, start, progress, known)
+                    ends.append(layer(hidden, pads, index, use_cache=True)[1])
             with torch.inference_mode():
-                ends = [layer.end_states(*_up_to(model, spool, start, progress, known)) for start in starts]
-                known.append(_at_both_ends(ends, layer.systems(ends[0][0].real.dtype), letters))  # type: ignore[arg-type]
+                known.append(_at_both_ends(ends, layer.systems(ends[0][0].real.dtype), letters))  # type: ignore[operator]
         pooled = None
         for start in starts:
             with torch.inference_mode():
-                hidden, _, index = _up_to(model, spool, start, progress, known)
-                assert index is None  # the S4D layers have looked the rows up
-                pooled = encoder.add_to_pooled(pooled, hidden, None)
-                logits = _logits(model, encoder.final_norm(hidden)[0]) if per_token else None
-            if logits is not None:
+                hidden, pads, _ = _up_to(model, spool, start, progress, known)
+                if model.per_token:
+                    logits = _logits(model, encoder.final_norm(hidden)[0])
+                else:
+                    pooled = encoder.add_to_pooled(pooled, hidden, None if pads is None else ~pads.squeeze(-1))
+            if model.per_token:
                 yield start, logits
-        if not per_token and pooled is not None:
+        if pooled is not None:
             with torch.inference_mode():
-                vector = encoder.read_pooled(pooled).to(hidden.dtype)
-                yield 0, _logits(model, encoder.final_norm(vector)[0])
+                logits = _logits(model, encoder.final_norm(encoder.read_pooled(pooled).to(hidden.dtype))[0])
+            yield 0, logits
 
 
 def _up_to(
-    model: LyraClassificationModel, spool: IO[bytes], start: int, progress: tqdm, known: list[list[States]]
-) -> tuple[torch.Tensor, None, torch.Tensor | None]:
-    """What stands behind the PGC stack and the layers whose states are known, for the block at a position."""
+    model: LyraClassificationModel, spool: IO[bytes], start: int, progress: tqdm, known: list[list[SSMStates]]
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """What stands behind the PGC stack and the layers whose states are known, for the block at a position: hidden
+    states, pads and index as the next layer takes them."""
     halo = model.lyra.encoder.halo
     before = min(halo, start)
     spool.seek(start - before)
-    ids = np.frombuffer(spool.read(before + PIECE + halo), dtype=np.uint8)
-    stop = min(before + PIECE, len(ids))
-    progress.update(stop - before)
-    states, index = model.lyra.local(_tensor(model, ids), None, slice(before, stop))
-    hidden = states[-1]
+    ids = _tensor(model, np.frombuffer(spool.read(before + PIECE + halo), dtype=np.uint8))
+    positions = slice(before, min(before + PIECE, ids.shape[1]))
+    progress.update(positions.stop - before)
+    mask = ids != model.config.pad_token_id
+    outputs, index = model.lyra.pgc_stack(ids, mask, positions)
+    hidden = outputs[-1]
+    pads = ~mask[:, positions].unsqueeze(-1) if not mask.all() else None
     for layer, at_ends in zip(model.lyra.encoder.layers, known, strict=False):
-        hidden, index = layer(hidden, None, index, at_ends[start // PIECE]), None
-    return hidden, None, index
+        hidden, index = layer(hidden, pads, index, at_ends[start // PIECE]), None
+    return hidden, pads, index
 
 
 def _at_both_ends(
     ends: list[tuple[torch.Tensor, torch.Tensor]], systems: tuple[DiscreteSSM, DiscreteSSM], letters: int
-) -> list[States]:
+) -> list[SSMStates]:
     """The states that enter each block from before and from after, from those that each leaves behind by itself."""
     lengths = [min(PIECE, letters - start) for start in range(0, letters, PIECE)]
     forth = _carried([end for end, _ in ends], systems[0], lengths)

@@ -1,6 +1,6 @@
 """Tokenization classes for Lyra: one token per residue."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 
 import numpy as np
@@ -47,12 +47,13 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         super().__init__(tokenizer_object=_backend(alphabet), alphabet=alphabet, **special | kwargs)
         self._byte_table = _byte_table(alphabet)
 
-    def encode_bulk(self, sequences: Sequence[str]) -> list[np.ndarray]:
+    def encode_bulk(self, sequences: Iterable[str]) -> list[np.ndarray]:
         """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.
 
         ASCII text without white space goes through a table of 256 bytes, all sequences at once; other text, and text
         in which a special token may be written out, goes through one by one.
         """
+        sequences = list(sequences)
         joined = "".join(sequences)
         ends = list(accumulate(map(len, sequences)))
         if self._is_plain(joined):

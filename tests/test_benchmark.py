@@ -1,5 +1,6 @@
 """What the benchmark compares with is the same model, written plainly."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import benchmark_speed
 from convert_original_checkpoint import convert
 from reference_models import PlainLyra, Transformer, esm2_8m
+
+BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
 
 
 @pytest.mark.parametrize("alphabet, letters", [("protein", "ACDEFGHIKLMNPQRSTVWY"), ("dna", "ACGT")])
@@ -24,3 +28,23 @@ def test_the_plain_reference_is_lyra(alphabet, letters):
 def test_the_others_are_of_the_size_that_is_said():
     assert 7e6 < esm2_8m().num_parameters() < 8.5e6
     assert Transformer(32)(torch.zeros(2, 9, dtype=torch.long)).shape == (2, 1)
+
+
+def test_the_committed_report_is_what_the_script_writes(tmp_path):
+    results = json.loads((BENCHMARKS / "cpu.json").read_text(encoding="utf-8"))
+    assert benchmark_speed.report(results) == (BENCHMARKS / "cpu.md").read_text(encoding="utf-8")
+    benchmark_speed.plot(results, tmp_path / "cpu.png")
+    assert (tmp_path / "cpu.png").stat().st_size > 10_000
+
+
+def test_the_benchmark_measures(monkeypatch):
+    """Its parts on tiny shapes: every contender runs, times and memory are positive."""
+    monkeypatch.setattr(benchmark_speed, "ROUNDS", 1)
+    for name in benchmark_speed.NAMES:
+        forward, train = benchmark_speed.calls(name, "gfp", 2, 237, "cpu")
+        seconds = benchmark_speed.interleaved({"forward": forward, "train": train}, "cpu")
+        assert min(seconds.values()) > 0
+    with benchmark_speed.PeakMemory("cpu") as peak:
+        torch.ones(10_000_000)
+    assert peak.megabytes > 30
+    assert len("".join(benchmark_speed._letters(70_000))) == 70_000

@@ -33,6 +33,7 @@ HEADS = {
 CODE = {
     "alphabet_lyra.py",
     "configuration_lyra.py",
+    "elementwise_lyra.py",
     "locality_lyra.py",
     "modeling_lyra.py",
     "ssm_lyra.py",

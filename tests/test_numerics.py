@@ -2,21 +2,19 @@
 
 import copy
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
+import peft
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import cpu_offload
+from torch.autograd import forward_ad
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraModel
-from lyra.modeling_lyra import (
-    LyraDepthwiseConv,
-    LyraRMSNorm,
-    LyraS4DKernel,
-    LyraS4DLayer,
-    _dropout_scale,
-    _GatedResidual,
-    _initialize,
-)
+from lyra.elementwise_lyra import LyraRMSNorm, _dropout_scale, _GatedResidual
+from lyra.modeling_lyra import LyraDepthwiseConv, LyraS4DKernel, LyraS4DLayer, _initialize
 from lyra.ssm_lyra import (
     PATHS,
     _fast_even_size,
@@ -104,11 +102,14 @@ def test_gradients_equal_those_of_the_recurrence(path, length):
         torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9 * e.abs().max().item())
 
 
-def test_gradients_in_fp32_at_65536_positions():
+def test_gradients_at_65536_positions():
     system = [p.requires_grad_() for p in parameters()]
     u = torch.randn(1, 65_536, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(1, 65_536, 3, dtype=torch.float64)
     expected = torch.autograd.grad((weights * run("fft", u, system)).sum(), [u, *system])
+    chunked = torch.autograd.grad((weights * run("chunked", u, system)).sum(), [u, *system])
+    for a, e in zip(chunked, expected, strict=True):
+        assert (a - e).abs().max() <= 1e-9 * e.abs().max()
     for path in ("fft", "chunked"):
         single = [p.detach().float().requires_grad_() for p in (u, *system)]
         actual = torch.autograd.grad((weights.float() * run(path, single[0], single[1:])).sum(), single)
@@ -323,6 +324,7 @@ def test_dropout_scale(p):
     assert len(scale.unique()) == 2 and scale.min() == 0
     assert abs((scale == 0).float().mean().item() - p) < 0.002
     assert abs(scale.mean().item() - 1) < 0.003
+    assert _dropout_scale(torch.empty(10), 0.9999999).isfinite().all()
     assert abs(torch.corrcoef(torch.stack([scale.flatten()[:-1], scale.flatten()[1:]]))[0, 1].item()) < 0.005
     torch.manual_seed(3)
     first = _dropout_scale(torch.empty(5, 7), p)
@@ -338,11 +340,17 @@ def test_depthwise_convolution(size):
     torch.testing.assert_close(ours(x), library(x.transpose(1, 2)).transpose(1, 2), rtol=1e-5, atol=1e-5)
 
 
-def test_kernels_are_computed_once_at_evaluation(tiny):
-    model = LyraModel(tiny(bidirectional=True, num_hidden_layers=2)).eval()
-    made = []
-    for layer in model.encoder.layers:
-        layer.kernel.register_forward_hook(lambda module, args, output: made.append(module))
+@pytest.fixture
+def made(monkeypatch):
+    """The lengths for which operators of `fft` were made."""
+    lengths, (make, convolve) = [], PATHS["fft"]
+    counted = lambda *args: lengths.append(args[-1]) or make(*args)  # noqa: E731
+    monkeypatch.setitem(PATHS, "fft", (counted, convolve))
+    return lengths
+
+
+def test_kernels_are_computed_once_at_evaluation(tiny, made):
+    model = LyraModel(tiny(bidirectional=True, num_hidden_layers=2, ssm_backend="fft")).eval()
 
     @torch.no_grad()
     def count(length, batch=2):
@@ -363,12 +371,47 @@ def test_kernels_are_computed_once_at_evaluation(tiny):
     assert count(30) == 2 and count(30) == 2
 
 
-def test_few_lengths_are_kept(tiny):
-    model = LyraModel(tiny()).eval()
+def test_few_lengths_are_kept_and_none_is_saved(tiny, made):
+    model = LyraModel(tiny(ssm_backend="fft")).eval()
+    size = len(pickle.dumps(model))
     with torch.no_grad():
-        for length in range(10, 30):
+        for length in (*range(10, 30), 26, 27, 28, 29):
             model(torch.randint(3, 23, (1, length)))
-    assert len(model.encoder.layers[0]._evaluation_operators.results) == 4
+    assert made == list(range(10, 30)) and len(pickle.dumps(model)) == size
+
+
+def test_threads_share_a_model(tiny):
+    model = LyraModel(tiny()).eval()
+    batches = [torch.randint(3, 23, (1, length)) for length in range(65, 85)]
+    with torch.no_grad():
+        expected = [model(ids).pooler_output for ids in batches]
+
+    @torch.no_grad()
+    def serve(i):
+        return [torch.equal(model(ids).pooler_output, e) for ids, e in zip(batches, expected, strict=True)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(each) for each in pool.map(serve, range(24)))
+
+
+def test_offloaded_and_adapted_kernels_are_not_stale(tiny):
+    """The kernel's parameters stand elsewhere, or another copy of them counts."""
+    ids = torch.randint(3, 23, (2, 30))
+    model = LyraForSequenceClassification(tiny(num_labels=1)).eval()
+    adapted = peft.get_peft_model(
+        copy.deepcopy(model), peft.LoraConfig(target_modules=["output_linear"], modules_to_save=["kernel"])
+    ).eval()
+    with torch.no_grad():
+        expected = model(ids).logits
+        for name, parameter in adapted.named_parameters():
+            if "modules_to_save" in name:
+                parameter.mul_(1.5)
+        assert (adapted(ids).logits - expected).abs().max() > 1e-4
+        with adapted.disable_adapter():
+            torch.testing.assert_close(adapted(ids).logits, expected)
+        offloaded = cpu_offload(model, execution_device="cpu")
+        for _ in range(2):
+            torch.testing.assert_close(offloaded(ids).logits, expected)
 
 
 def test_gradients_of_each_sequence_by_torch_func(tiny):
@@ -386,3 +429,24 @@ def test_gradients_of_each_sequence_by_torch_func(tiny):
         sum(loss(dict(model.named_parameters()), *pair) for pair in zip(ids, labels, strict=True)).backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(each[name].sum(0), parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_transforms_of_some_parameters(tiny):
+    """`vmap` over one parameter at a time, batched gradients and forward mode: the plain formulas step in."""
+    model = LyraModel(tiny(pgc_residual=True))
+    for length in (20, 100, 300):
+        ids = torch.randint(3, 23, (1, length))
+        for name, parameter in model.named_parameters():
+            stacked = torch.stack([parameter.detach(), 2 * parameter.detach()])
+            both = torch.func.vmap(lambda p, name=name, ids=ids: torch.func.functional_call(model, {name: p}, (ids,)))
+            output = both(stacked).pooler_output
+            torch.testing.assert_close(output[0], model(ids).pooler_output, rtol=1e-4, atol=1e-5)
+    embeds = torch.randn(1, 100, 8, requires_grad=True)
+    pooled = model(inputs_embeds=embeds).pooler_output
+    rows = torch.autograd.grad(pooled, embeds, torch.eye(8).unsqueeze(1), is_grads_batched=True, retain_graph=True)[0]
+    torch.testing.assert_close(rows[3], torch.autograd.grad(pooled[0, 3], embeds)[0], rtol=1e-4, atol=1e-6)
+    tangent = torch.randn_like(embeds)
+    with forward_ad.dual_level():
+        dual = model(inputs_embeds=forward_ad.make_dual(embeds.detach(), tangent)).pooler_output
+        change = forward_ad.unpack_dual(dual).tangent
+    torch.testing.assert_close(change[0], (rows[:, 0] * tangent).sum((1, 2)), rtol=1e-3, atol=1e-4)

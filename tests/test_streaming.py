@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lyra import LyraForSequenceClassification, LyraForTokenClassification, LyraModel, LyraTokenizer
+from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification, LyraModel, LyraTokenizer
 from lyra.inference import stream
 from lyra.tables import InputError
 
@@ -99,7 +99,7 @@ def test_gradients_flow_through_the_state(tiny):
 def test_a_cache_does_not_grow_and_can_be_used_again(tiny):
     model, ids = LyraModel(tiny()).eval(), torch.randint(3, 23, (1, 500))
     first = model(ids[:, :400], use_cache=True).cache_params
-    assert first.inputs.shape[1] <= 2 * model.encoder.halo and first.states[0].shape == (1, 8, 2)
+    assert first.inputs.shape[1] <= 2 * model.encoder.halo and first.ssm_states[0][0].shape == (1, 8, 2)
     ends = [model(ids[:, 400:], cache_params=first).pooler_output for _ in range(2)]
     assert torch.equal(*ends)
 
@@ -169,7 +169,7 @@ def test_an_open_fasta(tiny, short_pieces, tmp_path, mode, monkeypatch):
 
 
 def test_bad_streams_are_named(tiny, tmp_path):
-    model = LyraForSequenceClassification(tiny(num_labels=1))
+    model = LyraForSequenceClassification(tiny(num_labels=1)).eval()
     with pytest.raises(InputError, match="expected at least one letter"):
         list(stream(model, ["", " \n"]))
     with pytest.raises(TypeError, match="`pieces`"):
@@ -182,7 +182,57 @@ def test_bad_streams_are_named(tiny, tmp_path):
         pytest.raises(InputError, match=r"table\.csv: expected a FASTA header"),
     ):
         list(stream(model, opened))
-    assert model.training  # as it was
+    with pytest.raises(InputError, match="expected UTF-8"):
+        list(stream(model, io.BytesIO(b">x\n\xff\xfe")))
+    with pytest.raises(TypeError, match="`pieces` must be strings, got bytes"):
+        list(stream(model, [b"MK"]))
+    with pytest.raises(TypeError, match="sequence or token head of Lyra, got LyraModel"):
+        stream(model.lyra, ["MK"])
+    with pytest.raises(ValueError, match=r"call model\.eval\(\) first"):
+        stream(model.train(), ["MK"])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_written_out_tokens_and_odd_letters(tiny, short_pieces, bidirectional):
+    """A token cut in two, pads in the text, and characters of several bytes."""
+    model = LyraForTokenClassification(tiny(num_labels=1, bidirectional=bidirectional)).double().eval()
+    text = "MK<pad>TAYI<mask>KK<X" + SEQUENCE[:40] + "é😀<mask>"
+    ids = LyraTokenizer()(text, return_tensors="pt")["input_ids"]
+    expected = model(ids).logits[0].detach()
+    real = (ids[0] != 0).numpy()
+    for parts in (list(text), [text], [text[:14], text[14:]]):
+        actual = np.concatenate([part.logits for part in stream(model, parts)])
+        np.testing.assert_allclose(actual[real], expected[real], rtol=1e-6, atol=1e-6)
+
+
+def test_bytes_cut_inside_a_character(tiny, monkeypatch):
+    monkeypatch.setattr("lyra.streaming._READ", 5)
+    model = LyraForTokenClassification(tiny(num_labels=1)).eval()
+    (part,) = stream(model, io.BytesIO("\ufeff>aé\nACGTé😀A".encode()))
+    assert part.record == "aé" and part.logits.shape == (7, 1)
+
+
+def test_wrapped_models_stream_as_themselves(tiny):
+    peft = pytest.importorskip("peft")
+    model = LyraForTokenClassification(tiny(num_labels=2)).eval()
+    expected = [part.logits for part in stream(model, [SEQUENCE])]
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["output_linear"])).eval()
+    for other in (wrapped, torch.compile(model, backend="eager")):
+        np.testing.assert_allclose(next(stream(other, [SEQUENCE])).logits, expected[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", [LyraForSequenceClassification, LyraForTokenClassification, LyraForMaskedLM])
+def test_heads_refuse_pieces(tiny, head):
+    model = head(tiny(num_labels=2))
+    with pytest.raises(ValueError, match=r"`use_cache` and `cache_params`: .* lyra\.inference\.stream"):
+        model(torch.tensor([[3, 4]]), use_cache=True)
+
+
+def test_nothing_in_pieces_is_an_error(tiny):
+    model, nothing = LyraModel(tiny()).eval(), torch.zeros(1, 0, dtype=torch.long)
+    cache = model(nothing, use_cache=True).cache_params
+    with pytest.raises(ValueError, match="at least one position"):
+        model(nothing, cache_params=cache)
 
 
 def test_what_a_stream_keeps_does_not_grow(tiny, short_pieces):

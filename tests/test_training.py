@@ -20,7 +20,10 @@ TINY = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epoc
 TINY += ["--use_cpu", "true"]
 FILES = {"README.md", "config.json", "metrics.json", "model.safetensors", "plots", "predictions.csv"}
 FILES |= {"tokenizer.json", "tokenizer_config.json"}
-FILES |= {f"{part}_lyra.py" for part in ("alphabet", "configuration", "locality", "modeling", "ssm", "tokenization")}
+FILES |= {
+    f"{part}_lyra.py"
+    for part in ("alphabet", "configuration", "elementwise", "locality", "modeling", "ssm", "tokenization")
+}
 
 
 @pytest.fixture
