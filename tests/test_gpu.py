@@ -68,12 +68,22 @@ def test_a_padded_batch_and_its_gradients_equal_the_cpu(tiny, backend, bidirecti
         assert (a.cpu() - e).abs().max() <= 1e-3 * e.abs().max()
 
 
-@pytest.mark.parametrize("labels", [{"num_labels": 1, "label_mean": 1.0, "label_std": 2.0}, {"num_labels": 3}])
-def test_a_step_never_waits_for_the_gpu(tiny, labels, restored_sync_mode):
-    model = LyraForSequenceClassification(tiny(hidden_dropout_prob=0.2, **labels)).cuda().train()
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"num_labels": 1, "label_mean": 1.0, "label_std": 2.0},
+        {"num_labels": 2, "problem_type": "regression", "label_mean": [1.0, 2.0], "label_std": [2.0, 3.0]},
+        {"num_labels": 3},
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "ssm_backend": "chunked"}])
+def test_a_step_never_waits_for_the_gpu(tiny, labels, options, restored_sync_mode):
+    model = LyraForSequenceClassification(tiny(hidden_dropout_prob=0.2, **labels, **options)).cuda().train()
     optimizer = torch.optim.AdamW(model.parameters())
     ids = padded_ids(16, 100).cuda()
-    target = torch.randn(16, device="cuda") if labels["num_labels"] == 1 else torch.randint(3, (16,), device="cuda")
+    target = torch.randn(16, labels["num_labels"], device="cuda")
+    if labels["num_labels"] == 3:
+        target = torch.randint(3, (16,), device="cuda")
     count = torch.tensor(16, device="cuda")
     for step in range(3):
         torch.cuda.set_sync_debug_mode("error" if step else "default")  # the first may set things up
@@ -85,16 +95,27 @@ def test_a_step_never_waits_for_the_gpu(tiny, labels, restored_sync_mode):
     assert loss.isfinite()
 
 
-def test_cuda_graphs_through_compile(tiny):
-    model = LyraForSequenceClassification(tiny(num_labels=1)).cuda().eval()
+@pytest.mark.parametrize("training", [False, True])
+def test_cuda_graphs_through_compile(tiny, training):
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    model = LyraForSequenceClassification(tiny(num_labels=1)).cuda().train(training)
     compiled = torch.compile(model, mode="reduce-overhead")
     ids = padded_ids(4, 64).cuda()
-    with torch.no_grad():
-        expected = model(ids).logits
-        for _ in range(3):
-            torch.compiler.cudagraph_mark_step_begin()
-            actual = compiled(ids).logits.clone()
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    expected = gradients(model, ids, 1) if training else [model(ids).logits]
+    for _ in range(3):
+        torch.compiler.cudagraph_mark_step_begin()
+        if training:
+            model.zero_grad()
+            logits = compiled(ids).logits
+            logits.sum().backward()
+            actual = [logits.clone(), *(p.grad.clone() for p in model.parameters())]
+        else:
+            with torch.no_grad():
+                actual = [compiled(ids).logits.clone()]
+    assert counters["inductor"]["cudagraph_skips"] == 0
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-3, atol=1e-4)
 
 
 def test_autocast_keeps_the_convolution_in_fp32(tiny):
