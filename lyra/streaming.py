@@ -17,7 +17,7 @@ from .ssm_lyra import DiscreteSSM, advance
 from .tables import InputError
 from .tokenization_lyra import LyraTokenizer
 
-# What the model sees at a time; docs/benchmarks shows how time and memory follow from it.
+# Letters that the model sees at a time.
 PIECE = 1 << 16
 _READ = 1 << 20
 _LONGEST_TOKEN = max(map(len, SPECIAL_TOKENS))
@@ -107,7 +107,6 @@ def _fasta(file: IO[Any]) -> Iterator[tuple[str, Iterator[str]]]:
 
 def _lines(file: IO[Any]) -> Iterator[tuple[bool, str]]:
     """Lines, or parts of bounded size where a chromosome stands on one line, and whether they are headers."""
-
     decoder = codecs.getincrementaldecoder("utf-8")()  # a part may end inside a character
 
     def read() -> str:
