@@ -24,7 +24,8 @@ class LyraRMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(..., d)` to `(..., d)`."""
-        wide, weight = at_least_fp32(x), at_least_fp32(self.weight).to(at_least_fp32(x).dtype)
+        wide = at_least_fp32(x)
+        weight = self.weight.to(wide.dtype)
         if is_eager_cpu(wide, weight):
             return _RMSNorm.apply(wide, weight, self.eps).to(x.dtype)
         return F.rms_norm(wide, weight.shape, weight, self.eps).to(x.dtype)

@@ -118,7 +118,7 @@ class LyraPGC(GradientCheckpointingLayer):
         """`(b, l, d)` to `(b, l, d)`, or with `neighbours` `(windows, k)` rows `(rows, d)` to `(windows, d)`.
 
         Args:
-            pads: `(b, l, 1)`, true at positions that count as outside.
+            pads: `(b, l, 1)`, true at positions that count as outside; `neighbours` say that by themselves.
             neighbours: see [`Windows`]; the number after the last row stands for outside.
         """
         projected = self.in_norm(self.in_proj(hidden_states))
@@ -370,7 +370,9 @@ class LyraEncoder(nn.Module):
             hidden_states: embeddings `(b, l, d)`, or with `windows` those of its tokens `(rows, d)`.
             mask: `(b, l)`, true at real positions; None where all are.
         """
-        pads = _as_pads(mask)
+        if hidden_states.shape[1] == 0:
+            raise ValueError("every sequence must have at least one position, got length 0")
+        pads = as_pads(mask)
         outputs, index = self.pgc_stack(hidden_states, pads, windows)
         for layer in self.layers:
             outputs, index = (*outputs, layer(outputs[-1], pads, index)), None
@@ -383,7 +385,7 @@ class LyraEncoder(nn.Module):
         neighbours = [None] * len(self.pgc) if windows is None else windows.neighbours
         outputs = [hidden_states]
         for block, around in zip(self.pgc, neighbours, strict=True):
-            outputs.append(block(outputs[-1], pads if windows is None else None, around))
+            outputs.append(block(outputs[-1], pads, around))
         if windows is not None and windows.at is None:
             outputs[-1] = outputs[-1].view(*windows.shape, -1)
         return tuple(outputs), None if windows is None else windows.at
@@ -575,8 +577,6 @@ class LyraModel(LyraPreTrainedModel):
         if cache_params is not None or use_cache:
             return self._forward_piece(inputs, mask, cache_params, bool(use_cache), output_hidden_states)
 
-        if inputs.shape[1] == 0:
-            raise ValueError("every sequence must have at least one position, got length 0")
         hidden_states = self.encoder(*self._embed_or_windows(inputs, mask, output_hidden_states))
         return LyraModelOutput(
             last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
@@ -636,12 +636,12 @@ class LyraModel(LyraPreTrainedModel):
 
     def _answer(self, cache: LyraCache, answer: slice, every_block: bool) -> tuple[tuple[torch.Tensor, ...], LyraCache]:
         """The outputs of every block at some positions of `cache.inputs`, and the cache with their states."""
-        hidden_states, index = self.pgc_stack(cache.inputs, _needed(cache.mask), answer, every_block)
-        mask = _needed(cache.mask[:, answer])
+        hidden_states, index = self.pgc_stack(cache.inputs, needed_mask(cache.mask), answer, every_block)
+        mask = needed_mask(cache.mask[:, answer])
         before = cache.ssm_states or [(None, None)] * len(self.encoder.layers)
         after = []
         for layer, states in zip(self.encoder.layers, before, strict=True):
-            output, ends = layer(hidden_states[-1], _as_pads(mask), index, states, use_cache=True)
+            output, ends = layer(hidden_states[-1], as_pads(mask), index, states, use_cache=True)
             hidden_states, index = (*hidden_states, output), None
             after.append(ends)
         pooled = self.encoder.add_to_pooled(cache.pooled, hidden_states[-1], mask)
@@ -657,7 +657,7 @@ class LyraModel(LyraPreTrainedModel):
             which of the last ones stands at each position, `(b, positions)`.
         """
         embeds, mask, windows = self._embed_or_windows(inputs, mask, every_block)
-        hidden_states, index = self.encoder.pgc_stack(embeds, _as_pads(mask), windows)
+        hidden_states, index = self.encoder.pgc_stack(embeds, as_pads(mask), windows)
         if index is not None:
             return hidden_states, index[:, positions]
         return tuple(each[:, positions] for each in hidden_states), None
@@ -723,7 +723,7 @@ class LyraForSequenceClassification(LyraClassificationModel):
         )
         raw, logits = self.read_out(outputs.pooler_output)
         return SequenceClassifierOutput(
-            loss=_head_loss(raw, labels, self.config, num_items_in_batch, per_token=False),
+            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
             logits=logits,
             hidden_states=outputs.hidden_states,
         )
@@ -766,7 +766,7 @@ class LyraForTokenClassification(LyraClassificationModel):
         )
         raw, logits = self.read_out(outputs.last_hidden_state)
         return TokenClassifierOutput(
-            loss=_head_loss(raw, labels, self.config, num_items_in_batch, per_token=True),
+            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
             logits=logits,
             hidden_states=outputs.hidden_states,
         )
@@ -881,8 +881,6 @@ class Lyra(nn.Module):
             mask: `(b, l)`, non-zero at real positions; all are by default.
         """
         embeds = self.projection(x)
-        if x.shape[1] == 0:
-            raise ValueError("every sequence must have at least one position, got length 0")
         mask = _as_mask(mask, embeds)
         hidden_states = self.encoder(embeds, mask)[-1]
         if self.pool is not None:
@@ -902,10 +900,10 @@ def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | 
             f"`attention_mask` must have shape (batch_size, sequence_length) = {tuple(inputs.shape[:2])}, "
             f"got {tuple(mask.shape)}"
         )
-    return _needed(mask.to(inputs.device) != 0)
+    return needed_mask(mask.to(inputs.device) != 0)
 
 
-def _needed(mask: torch.Tensor) -> torch.Tensor | None:
+def needed_mask(mask: torch.Tensor) -> torch.Tensor | None:
     """A mask, or None if it hides nothing, where finding that out costs nothing."""
     return None if is_eager_cpu(mask) and mask.all() else mask
 
@@ -915,7 +913,7 @@ def _as_full_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tens
     return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
 
 
-def _as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:
+def as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:
     """`(b, l)`, true where real, to `(b, l, 1)`, true where not."""
     return None if mask is None else ~mask.unsqueeze(-1)
 
@@ -928,11 +926,7 @@ def _look_up(rows: torch.Tensor, index: torch.Tensor, channel_major: bool = Fals
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    forward, backward = (
-        (module._forward_hooks, module._forward_pre_hooks),
-        (module._backward_hooks, module._backward_pre_hooks),
-    )
-    return any((*forward, *backward))
+    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
 
 
 def _refuse_pieces(kwargs: dict[str, Any]) -> None:

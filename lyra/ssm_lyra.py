@@ -89,9 +89,7 @@ def discretize(
     gain_real = (step_real * A_real + step_imag * A_imag) / norm
     gain_imag = (step_imag * A_real - step_real * A_imag) / norm
     C_real, C_imag = C.unbind(-1)
-    return DiscreteSSM(
-        log_z_real, log_z_imag, C_real * gain_real - C_imag * gain_imag, C_real * gain_imag + C_imag * gain_real, D
-    )
+    return DiscreteSSM(log_z_real, log_z_imag, *_multiply(C_real, C_imag, gain_real, gain_imag), D)
 
 
 def s4d_kernel(system: DiscreteSSM, length: int) -> torch.Tensor:
@@ -123,11 +121,11 @@ def end_state(system: DiscreteSSM, u: torch.Tensor, state: torch.Tensor | None =
     block = _block_length(length)
     u = _channel_major(u, (-length % block, 0))  # zeros before the start leave a zero state as it is
     chunks = u.shape[-1] // block
-    fine = _powers(system, torch.arange(block - 1, -1, -1, device=u.device))  # (h, n/2, T)
+    fine = _powers(system, torch.arange(block, device=u.device))  # (h, n/2, T)
     coarse = _powers(system, torch.arange(chunks - 1, -1, -1, device=u.device) * block)  # (h, n/2, m)
-    chunk_states = _complex_product(u.unflatten(-1, (chunks, block)).flatten(1, 2), fine)  # (h, b m, n/2)
+    left = _left_behind(u.unflatten(-1, (chunks, block)).flatten(1, 2), _collecting(*fine))  # (h, b m, n/2)
     weights = torch.complex(*coarse).transpose(1, 2).unsqueeze(1)  # (h, 1, m, n/2)
-    last = (chunk_states.unflatten(1, (-1, chunks)) * weights).sum(2).transpose(0, 1)  # (b, h, n/2)
+    last = (left.unflatten(1, (-1, chunks)) * weights).sum(2).transpose(0, 1)  # (b, h, n/2)
     return last if state is None else advance(system, state, length) + last
 
 
@@ -283,8 +281,8 @@ def chunked_convolution(u: torch.Tensor, operators: ChunkOperators) -> torch.Ten
     u = u.reshape(u.shape[0], batch * chunks, chunk)  # (h, b m, T)
     y = torch.bmm(u, toeplitz)  # (h, b m, T)
     if collect is not None and emit is not None:
-        left = torch.bmm(u, collect).unflatten(1, (batch, chunks))  # (h, b, m, n), what each chunk leaves behind
-        forth, *back = torch.view_as_complex(left.unflatten(-1, (-1, 2))).tensor_split(len(decay), dim=-1)
+        left = _left_behind(u, collect).unflatten(1, (batch, chunks))  # (h, b, m, n/2)
+        forth, *back = left.tensor_split(len(decay), dim=-1)
         scan = _Scan.apply if runs_eagerly(u, *decay) else _scan
         entering = scan(forth, decay[0])
         if back:
@@ -309,13 +307,20 @@ def _toeplitz(taps: torch.Tensor, size: int) -> torch.Tensor:
 def _chunk_states(system: DiscreteSSM, chunk: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """`collect`, `emit` and `decay` of one direction; real and imaginary parts alternate along n."""
     power_real, power_imag = _powers(system, torch.arange(chunk + 1, device=system.D.device))  # (h, n/2, T + 1)
-    collect = torch.stack([power_real, power_imag], dim=2)[..., :-1].flip(-1)  # (h, n/2, 2, T), z^(T-1-s)
-    C_real, C_imag = system.C_real.unsqueeze(-1), system.C_imag.unsqueeze(-1)
-    emit = torch.stack(
-        [C_real * power_real - C_imag * power_imag, -(C_real * power_imag + C_imag * power_real)], dim=2
-    )[..., 1:]  # (h, n/2, 2, T), C z^(t+1)
+    real, imag = _multiply(system.C_real.unsqueeze(-1), system.C_imag.unsqueeze(-1), power_real, power_imag)
+    emit = torch.stack([real, -imag], dim=2)[..., 1:]  # (h, n/2, 2, T), C z^(t+1)
     decay = torch.complex(power_real[..., -1], power_imag[..., -1])
-    return collect.flatten(1, 2).transpose(1, 2), 2 * emit.flatten(1, 2), decay
+    return _collecting(power_real[..., :-1], power_imag[..., :-1]), 2 * emit.flatten(1, 2), decay
+
+
+def _collecting(power_real: torch.Tensor, power_imag: torch.Tensor) -> torch.Tensor:
+    """z^(T-1-s) `(h, T, n)`, from inputs to the state that they leave, from z^0 ... z^(T-1), each `(h, n/2, T)`."""
+    return torch.stack([power_real, power_imag], dim=2).flip(-1).flatten(1, 2).transpose(1, 2)
+
+
+def _left_behind(u: torch.Tensor, collect: torch.Tensor) -> torch.Tensor:
+    """The state `(h, rows, n/2)` complex that each chunk of u `(h, rows, T)` leaves."""
+    return torch.view_as_complex(torch.bmm(u, collect).unflatten(-1, (-1, 2)))
 
 
 class _Scan(torch.autograd.Function):
@@ -431,10 +436,8 @@ def _vandermonde(system: DiscreteSSM, C_real: torch.Tensor, C_imag: torch.Tensor
     rows = length // block + 2  # never 1, a size that the compiler would make a constant
     fine_real, fine_imag = _powers(system, torch.arange(block, device=C_real.device))  # (h, n/2, T)
     coarse_real, coarse_imag = _powers(system, torch.arange(rows, device=C_real.device) * block)  # (h, n/2, l/T)
-    C_real, C_imag = C_real.unsqueeze(-1), C_imag.unsqueeze(-1)
-    left = torch.cat(
-        [C_real * coarse_real - C_imag * coarse_imag, -(C_real * coarse_imag + C_imag * coarse_real)], dim=-2
-    )  # (..., h, n, l/T)
+    real, imag = _multiply(C_real.unsqueeze(-1), C_imag.unsqueeze(-1), coarse_real, coarse_imag)
+    left = torch.cat([real, -imag], dim=-2)  # (..., h, n, l/T)
     right = torch.cat([fine_real, fine_imag], dim=-2)  # (h, n, T)
     kernel = (2 * left.transpose(-1, -2) @ right).flatten(-2)  # (..., h, l/T T)
     if torch.compiler.is_compiling():  # which cannot prove of a symbolic length that the slice is inside
@@ -459,10 +462,11 @@ def _output_matrix(system: DiscreteSSM) -> torch.Tensor:
     return torch.complex(system.C_real, system.C_imag)
 
 
-def _complex_product(u: torch.Tensor, powers: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """`(h, rows, T)` real by `(h, n/2, T)` complex, given as its parts, to `(h, rows, n/2)` complex."""
-    real, imag = (torch.bmm(u, part.transpose(1, 2)) for part in powers)
-    return torch.complex(real, imag)
+def _multiply(
+    a_real: torch.Tensor, a_imag: torch.Tensor, b_real: torch.Tensor, b_imag: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The complex product of a and b by their parts."""
+    return a_real * b_real - a_imag * b_imag, a_real * b_imag + a_imag * b_real
 
 
 def _channel_major(u: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .alphabet_lyra import SPECIAL_TOKENS
-from .modeling_lyra import LyraClassificationModel, SSMStates
+from .modeling_lyra import LyraClassificationModel, SSMStates, as_pads, needed_mask
 from .ssm_lyra import DiscreteSSM, advance
 from .tables import InputError
 from .tokenization_lyra import LyraTokenizer
@@ -186,18 +186,18 @@ def _two_readings(
             ends = []
             for start in starts:
                 with torch.inference_mode():
-                    hidden, pads, index = _up_to(model, spool, start, progress, known)
-                    ends.append(layer(hidden, pads, index, use_cache=True)[1])
+                    hidden, mask, index = _up_to(model, spool, start, progress, known)
+                    ends.append(layer(hidden, as_pads(mask), index, use_cache=True)[1])
             with torch.inference_mode():
                 known.append(_at_both_ends(ends, layer.systems(ends[0][0].real.dtype), letters))  # type: ignore[operator]
         pooled = None
         for start in starts:
             with torch.inference_mode():
-                hidden, pads, _ = _up_to(model, spool, start, progress, known)
+                hidden, mask, _ = _up_to(model, spool, start, progress, known)
                 if model.per_token:
                     logits = _logits(model, encoder.final_norm(hidden)[0])
                 else:
-                    pooled = encoder.add_to_pooled(pooled, hidden, None if pads is None else ~pads.squeeze(-1))
+                    pooled = encoder.add_to_pooled(pooled, hidden, mask)
             if model.per_token:
                 yield start, logits
         if pooled is not None:
@@ -210,7 +210,7 @@ def _up_to(
     model: LyraClassificationModel, spool: IO[bytes], start: int, progress: tqdm, known: list[list[SSMStates]]
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """What stands behind the PGC stack and the layers whose states are known, for the block at a position: hidden
-    states, pads and index as the next layer takes them."""
+    states and index as the next layer takes them, and the mask between them."""
     halo = model.lyra.encoder.halo
     before = min(halo, start)
     spool.seek(start - before)
@@ -218,12 +218,11 @@ def _up_to(
     positions = slice(before, min(before + PIECE, ids.shape[1]))
     progress.update(positions.stop - before)
     mask = ids != model.config.pad_token_id
-    outputs, index = model.lyra.pgc_stack(ids, mask, positions)
-    hidden = outputs[-1]
-    pads = ~mask[:, positions].unsqueeze(-1) if not mask.all() else None
+    outputs, index = model.lyra.pgc_stack(ids, needed_mask(mask), positions)
+    hidden, mask = outputs[-1], needed_mask(mask[:, positions])
     for layer, at_ends in zip(model.lyra.encoder.layers, known, strict=False):
-        hidden, index = layer(hidden, pads, index, at_ends[start // PIECE]), None
-    return hidden, pads, index
+        hidden, index = layer(hidden, as_pads(mask), index, at_ends[start // PIECE]), None
+    return hidden, mask, index
 
 
 def _at_both_ends(

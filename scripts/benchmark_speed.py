@@ -688,9 +688,8 @@ def main() -> None:
     results["models"] = models(args.device)
     results["memory"] = memory(args.device)
     results["paths"] = paths(args.device)
-    results["roofline" if args.device == "cuda" else "windows"] = (
-        roofline(args.device) if args.device == "cuda" else windows(args.device)
-    )
+    section = roofline if args.device == "cuda" else windows
+    results[section.__name__] = section(args.device)
     results["streaming"] = streaming(args.device)
     results["trainer"] = trainer(args.device)
     args.output_dir.mkdir(parents=True, exist_ok=True)
