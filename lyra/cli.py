@@ -150,6 +150,7 @@ def _table_parser(prog: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
     parser.add_argument("--sequence_column", help="column of sequences; found by its name")
+    parser.add_argument("--pair_column", help="second sequences of a model of pairs; found by its name")
     parser.add_argument("--unknown", choices=("error", "token"), default="error", help="letters outside the alphabet")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one")
     parser.add_argument("--revision", help="of a Hub repository")
@@ -183,7 +184,8 @@ def _config_flags(path: str) -> list[str]:
 def _print_metrics(record: dict[str, Any]) -> None:
     rows = [(key, record["validation"].get(key), value) for key, value in record["test"].items()]
     width = max(len(key) for key, *_ in rows)
-    print(f"\nselected by validation {record['selected_by']}, epoch {record['best_epoch']:g}")
+    chosen = f"epoch {record['best_epoch']:g}" if "best_epoch" in record else f"{len(record['members'])} members"
+    print(f"\nselected by validation {record['selected_by']}, {chosen}")
     print(f"{'':{width}}  validation      test")
     for key, validation, test in rows:
         print(f"{key:{width}}  {'-' if validation is None else f'{validation:10.4f}':>10}{test:10.4f}")

@@ -8,6 +8,9 @@ from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
 POOLING_MODES = ("mean", "max", "first", "last")
 SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
 
+# What follows from the labels of one task, and belongs to no other.
+LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
+
 # Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
 AUTO_MAP = {
     "AutoConfig": "configuration_lyra.LyraConfig",
@@ -27,8 +30,10 @@ class LyraConfig(PreTrainedConfig):
 
     Args:
         alphabet (`str`, *optional*, defaults to `"protein"`):
-            `"protein"`, `"dna"`, `"rna"`, or the letters of a custom alphabet in upper case. Fixes the vocabulary and
-            the vector of each token, and agrees with [`LyraTokenizer`] of the same alphabet.
+            `"protein"`, `"dna"`, `"rna"`; one of them with letters to be read as others, as in `"protein,J=-"` (J is a
+            gap); `"dna+dna"`, `"rna+rna"`, ... for two aligned sequences; or the letters of a custom alphabet in upper
+            case. Fixes the vocabulary and the vector of each token, and agrees with [`LyraTokenizer`] of the same
+            alphabet.
         hidden_size (`int`, *optional*, defaults to 64):
             Number of channels, d in the paper. Also `d_model`.
         state_size (`int`, *optional*, defaults to 64):
@@ -62,6 +67,14 @@ class LyraConfig(PreTrainedConfig):
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels and the logits answer in the labels' own units.
+        label_quantiles (`list[float]`, or one such list per output, *optional*):
+            Quantiles of the training labels at the probabilities (i + 1/2) / count, instead of mean and standard
+            deviation: the loss is then taken on the labels' normal scores, the ranks as a standard normal variable has
+            them, and the logits answer in the labels' own units all the same.
+        class_weights (`list[float]`, *optional*):
+            Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
+        ensemble_size (`int`, *optional*, defaults to 1):
+            Number of models of a classification head that answer together, see [`LyraForSequenceClassification`].
 
     Raises:
         ValueError: naming the field whose value makes no model.
@@ -78,6 +91,7 @@ class LyraConfig(PreTrainedConfig):
     """
 
     model_type = "lyra"
+    keys_to_ignore_at_inference = ["hidden_states", "std"]
     attribute_map = {
         "d_model": "hidden_size",
         "d_state": "state_size",
@@ -104,6 +118,9 @@ class LyraConfig(PreTrainedConfig):
     ssm_backend: str = "auto"
     label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
+    label_quantiles: list[int | float] | list[list[int | float]] | None = None
+    class_weights: list[int | float] | tuple[int | float, ...] | None = None
+    ensemble_size: int = 1
     # Follow from the alphabet; fields because other libraries read them, checked because weights depend on them.
     vocab_size: int | None = None
     pad_token_id: int | None = None
@@ -134,7 +151,7 @@ class LyraConfig(PreTrainedConfig):
         saved, wanted = config_dict.get("id2label"), kwargs.get("id2label")
         count = kwargs.get("num_labels", len(wanted) if wanted else None)
         if saved is not None and count not in (None, len(saved)):
-            dropped = ("problem_type", "label_mean", "label_std")
+            dropped = ("problem_type", *LABEL_FIELDS)
             config_dict = {key: value for key, value in config_dict.items() if key not in dropped}
         return super().from_dict(config_dict, **kwargs)
 
@@ -161,7 +178,7 @@ class LyraConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Part of `@strict`-powered validation: every error names its field, what it must be and what it is."""
         get_alphabet(self.alphabet)
-        for name in ("hidden_size", "num_hidden_layers", "state_size", "pgc_kernel_size"):
+        for name in ("hidden_size", "num_hidden_layers", "state_size", "pgc_kernel_size", "ensemble_size"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _require(self.state_size % 2 == 0, "state_size", "even (conjugate pairs)", self.state_size)
         _require(self.pgc_kernel_size % 2 == 1, "pgc_kernel_size", "odd", self.pgc_kernel_size)
@@ -185,6 +202,11 @@ class LyraConfig(PreTrainedConfig):
         _require(self.pooling in POOLING_MODES, "pooling", f"one of {POOLING_MODES}", self.pooling)
         _require(self.ssm_backend in SSM_BACKENDS, "ssm_backend", f"one of {SSM_BACKENDS}", self.ssm_backend)
         self._validate_label_scale()
+        self._validate_label_quantiles()
+        if self.class_weights is not None:
+            usable = all(0 < weight < float("inf") for weight in self.class_weights)
+            usable = usable and len(self.class_weights) == self.num_labels
+            _require(usable, "class_weights", f"a positive number per label ({self.num_labels})", self.class_weights)
 
     def _validate_label_scale(self):
         _require(
@@ -204,6 +226,17 @@ class LyraConfig(PreTrainedConfig):
                 value = getattr(self, name)
                 length = len(value) if isinstance(value, (list, tuple)) else 1
                 _require(length in (1, self.num_labels), name, f"one number per label ({self.num_labels})", value)
+
+    def _validate_label_quantiles(self):
+        if self.label_quantiles is None:
+            return
+        name, quantiles = "label_quantiles", self.label_quantiles
+        _require(self.label_std is None, name, "given instead of `label_mean` and `label_std`", self.label_std)
+        outputs = quantiles if isinstance(quantiles[0], (list, tuple)) else [quantiles]
+        _require(len(outputs) in (1, self.num_labels), name, f"a list per label ({self.num_labels})", len(outputs))
+        for values in outputs:
+            ascending = list(values) == sorted(values) and -float("inf") < values[0] < values[-1] < float("inf")
+            _require(ascending and len(values) == len(outputs[0]), name, "ascending and of one length", values)
 
 
 def _require(condition: bool, name: str, expected: str, value) -> None:

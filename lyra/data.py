@@ -7,10 +7,12 @@ and column before anything is written.
 
 import hashlib
 import json
+import operator
 import os
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,18 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 from datasets import config as datasets_config
 from transformers import PreTrainedTokenizerBase
 
-from .alphabet_lyra import get_alphabet
-from .labels import TASKS, Task, detect_task, is_mask, is_missing, parse_labels, read_masks
+from .alphabet_lyra import Alphabet, get_alphabet
+from .labels import (
+    TASKS,
+    Task,
+    above_threshold,
+    detect_task,
+    is_mask,
+    is_missing,
+    parse_finite,
+    parse_labels,
+    read_masks,
+)
 from .modeling_lyra import IGNORE_INDEX
 from .tables import (
     SUFFIXES,
@@ -63,6 +75,7 @@ SEQUENCE_COLUMNS = (
     "dna",
     "rna",
 )
+PAIR_COLUMNS = ("guide", "partner", "pair", "spacer")
 LABEL_COLUMNS = (
     "label",
     "labels",
@@ -107,6 +120,19 @@ class DataArguments:
         default=None, metadata={"help": "protein, dna, rna, or the letters of a custom alphabet; found from the data."}
     )
     task: str | None = field(default=None, metadata={"help": "What to learn; found from the labels.", "choices": TASKS})
+    pair_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of sequences aligned to the first ones, a guide under its target, say."},
+    )
+    pair_offset: int = field(
+        default=0, metadata={"help": "Position of the first sequence under which the aligned one begins."}
+    )
+    where: list[str] | None = field(
+        default=None, metadata={"help": "Rows to keep, as column=value, !=, <, <=, > or >=; all of them must hold."}
+    )
+    label_threshold: float | None = field(
+        default=None, metadata={"help": "Learn whether a label is above this number."}
+    )
     unknown: str = field(
         default="error",
         metadata={"help": "Characters outside the alphabet: stop, or read as <unk>.", "choices": ("error", "token")},
@@ -114,6 +140,10 @@ class DataArguments:
     validation_fraction: float = field(default=0.1, metadata={"help": "Share of rows to select on, where not given."})
     test_fraction: float = field(default=0.1, metadata={"help": "Share of rows to score once, where not given."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
+    folds: int | None = field(
+        default=None, metadata={"help": "Parts of a table without a split, one of which is the test split (--fold)."}
+    )
+    fold: int | None = field(default=None, metadata={"help": "Which part is the test split, from 1."})
     drop_leaked: bool = field(
         default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
     )
@@ -124,6 +154,12 @@ class DataArguments:
                 raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
         if self.validation_fraction + self.test_fraction >= 1:
             raise InputError("--validation_fraction and --test_fraction: expected a sum below 1")
+        if (self.folds is None) != (self.fold is None):
+            raise InputError("--folds and --fold: expected both or neither")
+        if self.folds is not None and not 1 <= self.fold <= self.folds >= 2:  # type: ignore[operator]
+            raise InputError(f"--folds and --fold: expected 2 or more, and one of them, got {self.folds}, {self.fold}")
+        if self.pair_offset < 0 or (self.pair_offset and self.pair_column is None):
+            raise InputError(f"--pair_offset: expected at least 0, and --pair_column with it, got {self.pair_offset}")
         if self.alphabet is not None:
             try:
                 get_alphabet(self.alphabet)
@@ -136,14 +172,15 @@ class Prepared:
     """Checked data, ready to train on.
 
     Attributes:
-        sequences: the sequences of each split, without white space.
+        tokenizer: reads the sequences.
+        sequences: the sequences of each split, without white space; pairs as `tokenizer.align` writes them.
         dataset: `input_ids` and `labels` of each split, in the same order.
         rows: the original rows of each split, in the same order.
         notes: what was found or decided, a line each.
     """
 
     task: Task
-    alphabet: str
+    tokenizer: LyraTokenizer
     sequences: dict[str, list[str]]
     dataset: DatasetDict
     rows: dict[str, list[Row]]
@@ -161,11 +198,15 @@ def prepare(args: DataArguments) -> Prepared:
     table = load_table(args)
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = list(dict.fromkeys(column for row in table.rows for column in row))
+    for condition in args.where or ():
+        notes.append(_keep_rows(table, columns, condition))
     sequence_column = find_column(table.source, columns, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
-    sequences, alphabet, found = _prepare_sequences(table, args, sequence_column)
+    sequences, tokenizer, found = _prepare_sequences(table, args, columns, sequence_column)
     notes += found
     labels, task, found = _prepare_labels(table, args, columns, sequence_column, sequences)
     notes += found
+    if args.pair_column is not None:
+        sequences = align_pairs(table, args.pair_column, sequences, tokenizer)
     splits, found = _assign_splits(table, args, columns, sequences)
     notes += found
     splits, found = _check_leaks(splits, sequences, labels, args.drop_leaked)
@@ -174,19 +215,54 @@ def prepare(args: DataArguments) -> Prepared:
     _check_splits(table, task, labels, indices)
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
-    tokenizer = LyraTokenizer(alphabet)
     chosen = {split: [sequences[i] for i in indices[split]] for split in SPLITS}
     encoded = {s: _encode(tokenizer, task, chosen[s], [labels[i] for i in indices[s]]) for s in SPLITS}
     rows = {split: [table.rows[i] for i in indices[split]] for split in SPLITS}
-    return Prepared(task, alphabet, chosen, DatasetDict(encoded), rows, table.sha256, table.source, notes)
+    return Prepared(task, tokenizer, chosen, DatasetDict(encoded), rows, table.sha256, table.source, notes)
 
 
-def _prepare_sequences(table: Table, args: DataArguments, column: str) -> tuple[list[str], str, list[str]]:
-    """The checked sequences, their alphabet, and what was found."""
+def _prepare_sequences(
+    table: Table, args: DataArguments, columns: list[str], column: str
+) -> tuple[list[str], LyraTokenizer, list[str]]:
+    """The checked sequences, or first sequences of pairs, what reads them, and what was found."""
     sequences = read_sequences(table, column)
-    alphabet = args.alphabet or detect_alphabet(sequences)
-    notes = [f"sequences: column {column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
-    return sequences, alphabet, notes + check_letters(table, sequences, column, alphabet, args.unknown)
+    if args.pair_column is None:
+        alphabet = args.alphabet or detect_alphabet(sequences)
+        if "+" in alphabet:
+            raise InputError(f"--alphabet: {alphabet} reads pairs, name the second sequences with --pair_column")
+        notes = [f"sequences: column {column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
+        notes += check_letters(table, sequences, column, get_alphabet(alphabet), args.unknown)
+        return sequences, LyraTokenizer(alphabet), notes
+    find_column(table.source, columns, args.pair_column, (), "pair")
+    partners = read_sequences(table, args.pair_column)
+    alphabet = args.alphabet or f"{detect_alphabet(sequences)}+{detect_alphabet(partners)}"
+    try:
+        first, second = get_alphabet(alphabet).members
+    except ValueError:
+        raise InputError(f"--alphabet: expected one such as dna+dna for --pair_column, got {alphabet}") from None
+    notes = [f"sequences: columns {column!r} and {args.pair_column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
+    notes += check_letters(table, sequences, column, first, args.unknown)
+    notes += check_letters(table, partners, args.pair_column, second, args.unknown)
+    return sequences, LyraTokenizer(alphabet, pair_offset=args.pair_offset), notes
+
+
+def align_pairs(table: Table, column: str, sequences: list[str], tokenizer: LyraTokenizer) -> list[str]:
+    """The texts of sequences and those aligned to them.
+
+    Raises:
+        InputError: naming the first row where the second sequence ends behind the first.
+    """
+    return [
+        align_pair(place, column, sequence, partner, tokenizer)
+        for place, sequence, partner in zip(table.places, sequences, read_sequences(table, column), strict=True)
+    ]
+
+
+def align_pair(place: Place, column: str, sequence: str, partner: str, tokenizer: LyraTokenizer) -> str:
+    try:
+        return tokenizer.align(sequence, partner)
+    except ValueError as error:
+        raise InputError(f"{place}, column {column!r}: {error} (--pair_offset)") from None
 
 
 def _prepare_labels(
@@ -194,7 +270,12 @@ def _prepare_labels(
 ) -> tuple[list[Any], Task, list[str]]:
     """The labels as numbers, the task, and what was found."""
     label_columns = _find_label_columns(table.source, columns, args.label_columns, sequence_column)
-    cells = [[row.get(column) for row in table.rows] for column in label_columns]
+    cells: list[list[Any]] = [[row.get(column) for row in table.rows] for column in label_columns]
+    if args.label_threshold is not None:
+        cells = [
+            above_threshold(table, column, values, args.label_threshold)
+            for column, values in zip(label_columns, cells, strict=True)
+        ]
     task_name = args.task or detect_task(table.source, label_columns, cells, sequences)
     notes, masks = [], None
     if task_name.startswith("token_"):
@@ -209,6 +290,8 @@ def _prepare_labels(
     if others and args.label_columns is None:
         notes.append(f"labels: not taken, though they have usual names: {listed(others)} (--label_columns)")
     shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
+    if args.label_threshold is not None:
+        notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")
     notes.append(f"labels: {', '.join(map(repr, label_columns))}, task {task.name}{_unless(args.task)}, {shown}")
     return labels, task, notes
 
@@ -314,6 +397,34 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
 
 
+_CONDITION = re.compile(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def _keep_rows(table: Table, columns: list[str], condition: str) -> str:
+    """Drops the rows of a table for which a condition of `--where` does not hold, in place; says how many."""
+    match = _CONDITION.fullmatch(condition)
+    if match is None or match[1] not in columns:
+        raise InputError(
+            f"--where: expected column=value, or !=, <, <=, > or >=, with a column among {listed(columns)}, "
+            f"got {condition!r}"
+        )
+    column, sign, value = match.groups()
+    values = [row.get(column) for row in table.rows]
+    if sign in ("=", "!="):
+        kept = [(str(cell) == value) == (sign == "=") for cell in values]
+    else:
+        limit = parse_finite(f"--where {condition!r}", column, value)
+        numbers = [parse_finite(place, column, cell) for place, cell in zip(table.places, values, strict=True)]
+        kept = [_COMPARE[sign](number, limit) for number in numbers]
+    before = len(table.rows)
+    table.rows, table.places = list(compress(table.rows, kept)), list(compress(table.places, kept))
+    table.splits = table.splits and list(compress(table.splits, kept))
+    if not table.rows:
+        raise InputError(f"{table.source}: no row is left by --where {condition!r}")
+    return f"rows: {len(table.rows)} of {before} where {condition}"
+
+
 # ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -391,13 +502,13 @@ def detect_alphabet(sequences: list[str]) -> str:
     return "rna" if counts["U"] > counts["T"] else "dna"
 
 
-def known_letters(alphabet: str) -> set[str]:
+def known_letters(alphabet: Alphabet) -> set[str]:
     """The characters that an alphabet reads as something else than `<unk>`, in both cases."""
-    letters = {token for token in get_alphabet(alphabet).tokens if len(token) == 1}
+    letters = {token for token in alphabet.tokens if len(token) == 1}
     return letters | {letter.lower() for letter in letters}
 
 
-def check_letters(table: Table, sequences: list[str], column: str, alphabet: str, unknown: str) -> list[str]:
+def check_letters(table: Table, sequences: list[str], column: str, alphabet: Alphabet, unknown: str) -> list[str]:
     """Finds characters outside the alphabet; returns a note about them, or raises if `unknown` is `"error"`."""
     allowed = known_letters(alphabet)
     counts: Counter[str] = Counter()
@@ -410,7 +521,7 @@ def check_letters(table: Table, sequences: list[str], column: str, alphabet: str
     if not counts:
         return []
     shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
-    message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet} ({shown})"
+    message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet.name} ({shown})"
     if unknown == "error":
         raise InputError(f"{where[0]}, {message}; first rows: {'; '.join(where)}; --unknown token reads them as <unk>")
     return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(where)}"]
@@ -429,6 +540,8 @@ def _assign_splits(
         splits = ["train"] * len(sequences)
         notes.append("split: the table has none; rows are drawn at random, equal sequences together (--split_seed)")
     splits = list(splits)
+    if args.folds is not None:
+        notes.append(_take_fold(table, args, splits, sequences))
     available = splits.count("train")
     for split, fraction in (("test", args.test_fraction), ("validation", args.validation_fraction)):
         if split not in splits:
@@ -457,21 +570,37 @@ def _read_split_column(table: Table, args: DataArguments, columns: list[str]) ->
     return splits
 
 
+def _take_fold(table: Table, args: DataArguments, splits: list[str], sequences: list[str]) -> str:
+    """Makes one of `args.folds` parts of the rows the test split, in place."""
+    if "test" in splits or "validation" in splits:
+        raise InputError(f"{table.source}: --folds wants a table without a split, this one has one")
+    groups = _shuffled_groups(splits, sequences, args.split_seed, "test")
+    for indices in groups[args.fold - 1 :: args.folds]:  # type: ignore[operator]
+        for index in indices:
+            splits[index] = "test"
+    return f"split: test is fold {args.fold} of {args.folds}, {splits.count('test')} rows, seed {args.split_seed}"
+
+
 def _carve(splits: list[str], sequences: list[str], split: str, wanted: int, seed: int) -> None:
     """Moves some `wanted` random training rows to another split, equal sequences together, in place."""
+    moved = 0
+    for indices in _shuffled_groups(splits, sequences, seed, split):
+        if moved >= max(1, wanted):
+            break
+        for index in indices:
+            splits[index] = split
+        moved += len(indices)
+
+
+def _shuffled_groups(splits: list[str], sequences: list[str], seed: int, split: str) -> list[list[int]]:
+    """The training rows, those of equal sequences together, in random order."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, sequence in enumerate(sequences):
         if splits[index] == "train":
             groups[sequence.upper()].append(index)
     keys = list(groups)
     np.random.default_rng([seed, SPLITS.index(split)]).shuffle(keys)
-    moved = 0
-    for key in keys:
-        if moved >= max(1, wanted):
-            break
-        for index in groups[key]:
-            splits[index] = split
-        moved += len(groups[key])
+    return [groups[key] for key in keys]
 
 
 def _check_leaks(splits: list[str], sequences: list[str], labels: list[Any], drop: bool) -> tuple[list[str], list[str]]:

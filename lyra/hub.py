@@ -66,7 +66,7 @@ def _body(record: dict[str, Any], name: str, architecture: str, example: str) ->
         "",
         "## Results",
         "",
-        f"Selected by `{record['selected_by']}` on the validation split (epoch {record['best_epoch']:g}); the test "
+        f"Selected by `{record['selected_by']}` on the validation split ({_epochs(record)}); the test "
         "split was scored once, with the selected model. Every metric is computed over the whole split.",
         "",
         "| metric | validation | test |",
@@ -108,6 +108,13 @@ def _body(record: dict[str, Any], name: str, architecture: str, example: str) ->
         "",
     ]
     return "\n".join(lines)
+
+
+def _epochs(record: dict[str, Any]) -> str:
+    if "members" not in record:
+        return f"epoch {record['best_epoch']:g}"
+    epochs = ", ".join(f"{member['best_epoch']:g}" for member in record["members"])
+    return f"an ensemble of {len(record['members'])} models, epochs {epochs}"
 
 
 def _number(value: float | None) -> str:

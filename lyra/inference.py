@@ -4,9 +4,9 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +14,19 @@ import torch
 from scipy import special
 from tqdm.auto import tqdm
 
+from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
-from .data import SEQUENCE_COLUMNS, clean_sequence, find_column, known_letters, pad
+from .data import PAIR_COLUMNS, SEQUENCE_COLUMNS, align_pair, clean_sequence, find_column, known_letters, pad
 from .modeling_lyra import (
+    LyraClassificationModel,
     LyraForSequenceClassification,
     LyraForTokenClassification,
     LyraModel,
     LyraPreTrainedModel,
+    mean_and_std,
 )
-from .streaming import stream
+from .streaming import stream as stream  # for users: the way to long sequences
+from .streaming import stream_member
 from .tables import (
     InputError,
     ParquetAppender,
@@ -46,7 +50,7 @@ _HEADS = {head.__name__: head for head in (LyraForSequenceClassification, LyraFo
 Chunk = list[tuple[Place, Row, str]]  # the third entry is the sequence without white space
 
 
-def load_model(name: str, revision: str | None = None, bare: bool = False) -> tuple[LyraPreTrainedModel, LyraTokenizer]:
+def load_model(name: str, revision: str | None = None, bare: bool = False) -> tuple[Any, LyraTokenizer]:
     """Loads a checkpoint and its tokenizer with this package's own code, ready to predict.
 
     Args:
@@ -99,6 +103,7 @@ def predict(
     source: str,
     output: str,
     sequence_column: str | None = None,
+    pair_column: str | None = None,
     unknown: str = "error",
     device: str | None = None,
     revision: str | None = None,
@@ -111,6 +116,7 @@ def predict(
         model_name: a checkpoint folder or Hub id.
         source: table to read; `output`: table to write, in the format of its suffix.
         sequence_column: found by its name by default.
+        pair_column: of a model of pairs, the column of the second sequences; found by its name by default.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
 
     Returns:
@@ -125,64 +131,90 @@ def predict(
     model.to(best_device(device))
     rows = 0
     with write_beside(output) as partial, TableWriter(partial) as writer:
-        for chunk in _chunks(source, sequence_column, tokenizer.alphabet, unknown):
-            logits = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
-            added = prediction_columns(logits, model.config, model.per_token)
+        for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown):
+            answers = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
+            added = prediction_columns(answers, model.config, model.per_token)
             writer.write([extend_row(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)])
             rows += len(chunk)
     return rows
 
 
-def compute_logits(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, sequences: list[str]) -> list[np.ndarray]:
-    """The logits of each sequence: `(labels,)`, or `(length, labels)` of a token head.
+class Answers(NamedTuple):
+    """What a model says of some sequences, of each `(labels,)`, or `(length, labels)` of a token head.
+
+    Attributes:
+        logits: of each sequence.
+        stds: of an ensemble, see [`LyraClassifierOutput`]; else None.
+    """
+
+    logits: list[np.ndarray]
+    stds: list[np.ndarray] | None
+
+
+def compute_logits(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str]) -> Answers:
+    """The answers to each sequence.
 
     Raises:
         InputError: if they are not finite, as after a training that diverged.
     """
-    per_token = model.per_token
+    single = len(get_alphabet(tokenizer.alphabet).members) == 1
+    is_whole = [len(sequence) <= _LONGEST_WHOLE or not single for sequence in sequences]
 
-    def logits(input_ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids).logits
+    def logits_and_std(input_ids: torch.Tensor) -> torch.Tensor:
+        output = model(input_ids)
+        return output.logits if output.std is None else torch.cat([output.logits, output.std], dim=-1)
 
-    whole = [sequence for sequence in sequences if len(sequence) <= _LONGEST_WHOLE]
-    batched = iter(_map_batches(logits, model, tokenizer.encode_bulk(whole), per_token))
+    encoded = tokenizer.encode_bulk(compress(sequences, is_whole))
+    batched = iter(_map_batches(logits_and_std, model, encoded, model.per_token))
     results = [
-        next(batched) if len(sequence) <= _LONGEST_WHOLE else _stream_whole(model, sequence, per_token)
-        for sequence in sequences
+        next(batched) if whole else _stream_whole(model, sequence)
+        for sequence, whole in zip(sequences, is_whole, strict=True)
     ]
     if not all(np.isfinite(result).all() for result in results):
         raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
-    return results
+    labels = model.config.num_labels
+    logits = [result[..., :labels] for result in results]
+    return Answers(logits, None if len(model.members()) == 1 else [result[..., labels:] for result in results])
 
 
-def _stream_whole(model: LyraPreTrainedModel, sequence: str, per_token: bool) -> np.ndarray:
-    parts = [part.logits for part in stream(model, [sequence])]  # type: ignore[arg-type]
-    return np.concatenate(parts) if per_token else parts[0]
+def _stream_whole(model: LyraClassificationModel, sequence: str) -> np.ndarray:
+    """Logits, and of an ensemble standard deviations beside them, of one long sequence."""
+    answers = []
+    for member in model.members():
+        parts = [part.logits for part in stream_member(member, [sequence])]
+        answers.append(torch.from_numpy(np.concatenate(parts) if model.per_token else parts[0]))
+    if len(answers) == 1:
+        return answers[0].numpy()
+    return torch.cat(mean_and_std(answers, model.config), dim=-1).numpy()
 
 
-def prediction_columns(logits: list[np.ndarray], config: LyraConfig, per_token: bool) -> list[Row]:
+def prediction_columns(answers: Answers, config: LyraConfig, per_token: bool) -> list[Row]:
     """The columns that a prediction adds to each row.
 
     A regression adds `prediction` in label units (`prediction_<name>` each for several outputs). Classification adds
     `prediction`, the likeliest class, and `probability_<class>` of each. Multi-label adds `prediction`, the labels
-    above one half joined by `;`, and `probability_<label>` of each. Token heads give a list with an entry per residue.
+    above one half joined by `;`, and `probability_<label>` of each. Behind each number an ensemble adds the standard
+    deviation over its members, `std` for `prediction` or `probability`. Token heads give a list with an entry per
+    residue.
     """
     names = [str(config.id2label[i]) for i in range(config.num_labels)]  # type: ignore[index]
-    sizes = [len(each) if per_token else 1 for each in logits]
-    flat = np.concatenate([each.reshape(-1, len(names)) for each in logits])
+    sizes = [len(each) if per_token else 1 for each in answers.logits]
+    flat = np.concatenate([each.reshape(-1, len(names)) for each in answers.logits])
+    stds = None if answers.stds is None else np.concatenate([each.reshape(-1, len(names)) for each in answers.stds])
     columns: dict[str, Any] = {}
     if config.problem_type == "regression":
-        for i, name in enumerate(names):
-            columns["prediction" if len(names) == 1 else f"prediction_{name}"] = flat[:, i]
+        values, stem = flat, "prediction"
+    elif config.problem_type == "multi_label_classification":
+        values, stem = special.expit(flat), "probability"
+        columns["prediction"] = [";".join(n for n, yes in zip(names, row, strict=True) if yes) for row in values > 0.5]
     else:
-        if config.problem_type == "multi_label_classification":
-            probabilities = special.expit(flat)
-            chosen = probabilities > 0.5
-            columns["prediction"] = [";".join(n for n, yes in zip(names, row, strict=True) if yes) for row in chosen]
-        else:
-            probabilities = special.softmax(flat, axis=1)
-            columns["prediction"] = [names[i] for i in flat.argmax(axis=1)]
-        columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(names)}
+        values, stem = special.softmax(flat, axis=1), "probability"
+        columns["prediction"] = [names[i] for i in flat.argmax(axis=1)]
+    for i, name in enumerate(names):
+        end = "" if stem == "prediction" and len(names) == 1 else f"_{name}"
+        columns[stem + end] = values[:, i]
+        if stds is not None:
+            columns["std" + end] = stds[:, i]
     rows, start = [], 0
     for size in sizes:
         span = slice(start, start + size) if per_token else start
@@ -197,6 +229,7 @@ def embed(
     output: str,
     vectors: str = "mean",
     sequence_column: str | None = None,
+    pair_column: str | None = None,
     unknown: str = "error",
     device: str | None = None,
     revision: str | None = None,
@@ -209,7 +242,7 @@ def embed(
         output: `.npz` with `embeddings` and `lengths`, or `.parquet` with the table's columns and `embedding`.
         vectors: `"mean"` for one vector per sequence, `"residue"` for one per residue; in an `.npz` those of all
             sequences follow each other, and `lengths` says how many each has.
-        sequence_column, unknown, device, revision: as in [`predict`].
+        sequence_column, pair_column, unknown, device, revision: as in [`predict`].
 
     Returns:
         The number of sequences.
@@ -229,7 +262,7 @@ def embed(
     sequences = 0
     writer_class = _NpzWriter if suffix == ".npz" else _ParquetEmbeddings
     with write_beside(output) as partial, writer_class(partial, model.config.hidden_size, vectors) as writer:
-        for chunk in _chunks(source, sequence_column, tokenizer.alphabet, unknown):
+        for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown):
             encoded = tokenizer.encode_bulk([sequence for _, _, sequence in chunk])
             residues = _map_batches(states, model, encoded, per_token=True)
             arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
@@ -238,25 +271,27 @@ def embed(
     return sequences
 
 
-def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: str) -> Iterator[Chunk]:
+def _chunks(
+    source: str, sequence_column: str | None, pair_column: str | None, tokenizer: LyraTokenizer, unknown: str
+) -> Iterator[Chunk]:
     """The rows of a table in chunks of bounded size, checked, behind a progress bar."""
-    allowed = known_letters(alphabet)
+    members = get_alphabet(tokenizer.alphabet).members
     chunk: Chunk = []
     letters = 0
     rows = read_rows(source)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{source}: the table has no rows")
-    column = find_column(source, list(first[1]), sequence_column, SEQUENCE_COLUMNS, "sequence")
+    columns = [find_column(source, list(first[1]), sequence_column, SEQUENCE_COLUMNS, "sequence")]
+    if len(members) == 2:
+        columns.append(find_column(source, list(first[1]), pair_column, PAIR_COLUMNS, "pair"))
+    elif pair_column is not None:
+        raise InputError(f"--pair_column: this model reads single sequences, its alphabet is {tokenizer.alphabet}")
+    known = [(column, member.name, known_letters(member)) for column, member in zip(columns, members, strict=True)]
     for place, row in tqdm(chain([first], rows), desc="rows", unit=" rows", mininterval=1, delay=1):
-        sequence = clean_sequence(place, column, row.get(column))
-        illegal = set(sequence) - allowed
-        if illegal and unknown == "error":
-            shown = ", ".join(map(repr, sorted(illegal)[:5]))
-            raise InputError(
-                f"{place}, column {column!r}: characters outside the alphabet {alphabet} ({shown}); "
-                "--unknown token reads them as <unk>"
-            )
+        sequence, *partner = [_read_cell(place, row, *expected, unknown) for expected in known]
+        if partner:
+            sequence = align_pair(place, columns[1], sequence, partner[0], tokenizer)
         chunk.append((place, row, sequence))
         letters += len(sequence)
         if len(chunk) >= _CHUNK_ROWS or letters >= _CHUNK_LETTERS:
@@ -264,6 +299,18 @@ def _chunks(source: str, sequence_column: str | None, alphabet: str, unknown: st
             chunk, letters = [], 0
     if chunk:
         yield chunk
+
+
+def _read_cell(place: Place, row: Row, column: str, alphabet: str, allowed: set[str], unknown: str) -> str:
+    sequence = clean_sequence(place, column, row.get(column))
+    illegal = set(sequence) - allowed
+    if illegal and unknown == "error":
+        shown = ", ".join(map(repr, sorted(illegal)[:5]))
+        raise InputError(
+            f"{place}, column {column!r}: characters outside the alphabet {alphabet} ({shown}); "
+            "--unknown token reads them as <unk>"
+        )
+    return sequence
 
 
 def _check_not_input(source: str, output: str) -> None:

@@ -4,6 +4,7 @@ Glossary of the shape comments: b batch, l length, v vocabulary, a letters of th
 (= d), n state_size, r expansion.
 """
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,11 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import (
-    MaskedLMOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
@@ -663,8 +660,31 @@ class LyraModel(LyraPreTrainedModel):
         return tuple(each[:, positions] for each in hidden_states), None
 
 
+@dataclass
+class LyraClassifierOutput(ModelOutput):
+    """Output of the classification heads.
+
+    Attributes:
+        loss: with `labels`, a scalar.
+        logits: `(batch_size, num_labels)`, or `(batch_size, sequence_length, num_labels)` of a token head; of a
+            regression in label units, of an ensemble the mean over its members.
+        hidden_states: with `output_hidden_states`, see [`LyraModelOutput`]; of an ensemble those of its first member.
+        std: of an ensemble, the shape of `logits`: the standard deviation over the members of the value in label units,
+            or of each class's probability.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    std: torch.Tensor | None = None
+
+
 class LyraClassificationModel(LyraPreTrainedModel):
-    """What the classification heads share: a linear read-out of vectors."""
+    """What the classification heads share: an encoder, and a linear read-out of its vectors.
+
+    With `config.ensemble_size` k it is k such models, of which it holds the first itself and the others as `others`.
+    They answer together, and each has its own loss, whose mean is the ensemble's.
+    """
 
     per_token: bool  # whether it answers at every position
 
@@ -675,12 +695,101 @@ class LyraClassificationModel(LyraPreTrainedModel):
         self.lyra = LyraModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        if config.ensemble_size > 1:
+            member = copy.deepcopy(config)
+            member.ensemble_size = 1
+            self.others = nn.ModuleList(type(self)(member) for _ in range(config.ensemble_size - 1))
         self.post_init()
+
+    @classmethod
+    def as_ensemble(cls, members: "Sequence[LyraClassificationModel]") -> "LyraClassificationModel":
+        """One model that answers with the mean of several, and says how far they differ.
+
+        Args:
+            members: at least two models of this class with the same config.
+
+        Raises:
+            ValueError: if there are fewer, or their configs differ.
+        """
+        first, *others = members
+        config = copy.deepcopy(first.config)
+        if not others or any(other.config.to_dict() != config.to_dict() for other in others):
+            raise ValueError(f"`members` must be at least two models with the same config, got {len(members)} models")
+        config.ensemble_size = len(members)
+        ensemble = cls(config)
+        for member, model in zip(ensemble.members(), members, strict=True):
+            member.load_state_dict(model.state_dict(), strict=False)  # the first holds the others besides
+        return ensemble.train(first.training)
+
+    def members(self) -> "list[LyraClassificationModel]":
+        """The models of an ensemble, the first of which is `self`; of any other model itself."""
+        return [self, *getattr(self, "others", [])]
 
     def read_out(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(..., d)` to logits `(..., labels)`: as the loss takes them, and in label units."""
         logits = self.classifier(self.dropout(vectors))
         return logits, _in_label_units(logits, self.config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> LyraClassifierOutput:
+        r"""
+        Args:
+            input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states:
+                See [`LyraModel.forward`].
+            labels (`torch.Tensor`, *optional*):
+                Of a sequence head `(batch_size,)` class indices or values of one regression, or
+                `(batch_size, num_labels)` values, where NaN marks a missing measurement and -100 a missing class. Of a
+                token head the same for each position, `(batch_size, sequence_length)` or
+                `(batch_size, sequence_length, num_labels)`; -100, or NaN among floats, is ignored.
+            num_items_in_batch (`int` or scalar tensor, *optional*):
+                What the summed loss is divided by, given by the Trainer so that the loss does not depend on
+                accumulation steps or processes. By default the number of labels present.
+
+        Returns:
+            [`LyraClassifierOutput`].
+        """
+        _refuse_pieces(kwargs)
+        inputs = (input_ids, attention_mask, input_features, inputs_embeds)
+        first, *others = [
+            member._answer(inputs, labels, output_hidden_states, num_items_in_batch) for member in self.members()
+        ]
+        return self._together(first, others) if others else first
+
+    def _answer(
+        self,
+        inputs: tuple[torch.Tensor | None, ...],
+        labels: torch.Tensor | None,
+        output_hidden_states: bool | None,
+        num_items_in_batch: torch.Tensor | int | None,
+    ) -> LyraClassifierOutput:
+        """`forward` of one member."""
+        outputs = self.lyra(*inputs, output_hidden_states, return_dict=True)
+        raw, logits = self.read_out(outputs.last_hidden_state if self.per_token else outputs.pooler_output)
+        return LyraClassifierOutput(
+            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+        )
+
+    def _together(self, first: LyraClassifierOutput, others: list[LyraClassifierOutput]) -> LyraClassifierOutput:
+        answers = [first, *others]
+        logits, std = mean_and_std([answer.logits for answer in answers], self.config)  # type: ignore[misc]
+        return LyraClassifierOutput(
+            loss=None if first.loss is None else sum(answer.loss for answer in answers) / len(answers),  # type: ignore
+            logits=logits,
+            hidden_states=first.hidden_states,
+            std=std,
+        )
 
 
 class LyraForSequenceClassification(LyraClassificationModel):
@@ -691,85 +800,11 @@ class LyraForSequenceClassification(LyraClassificationModel):
 
     per_token = False
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        input_features: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        **kwargs,
-    ) -> SequenceClassifierOutput:
-        r"""
-        Args:
-            input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states:
-                See [`LyraModel.forward`].
-            labels (`torch.Tensor`, *optional*):
-                `(batch_size,)` class indices or values of one regression, or `(batch_size, num_labels)` values. NaN
-                marks a missing measurement, -100 a missing class.
-            num_items_in_batch (`int` or scalar tensor, *optional*):
-                What the summed loss is divided by, given by the Trainer so that the loss does not depend on
-                accumulation steps or processes. By default the number of labels present.
-
-        Returns:
-            [`SequenceClassifierOutput`] with `logits` `(batch_size, num_labels)`, for a regression in label units.
-        """
-        _refuse_pieces(kwargs)
-        outputs = self.lyra(
-            input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
-        )
-        raw, logits = self.read_out(outputs.pooler_output)
-        return SequenceClassifierOutput(
-            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-        )
-
 
 class LyraForTokenClassification(LyraClassificationModel):
     """Lyra with a linear read-out of every position: the same three problem types per residue."""
 
     per_token = True
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        input_features: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        **kwargs,
-    ) -> TokenClassifierOutput:
-        r"""
-        Args:
-            input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states:
-                See [`LyraModel.forward`].
-            labels (`torch.Tensor`, *optional*):
-                `(batch_size, sequence_length)` class indices or values of one regression, or
-                `(batch_size, sequence_length, num_labels)` values. -100, or NaN among floats, is ignored.
-            num_items_in_batch (`int` or scalar tensor, *optional*):
-                See [`LyraForSequenceClassification.forward`].
-
-        Returns:
-            [`TokenClassifierOutput`] with `logits` `(batch_size, sequence_length, num_labels)`, for a regression in
-            label units.
-        """
-        _refuse_pieces(kwargs)
-        outputs = self.lyra(
-            input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
-        )
-        raw, logits = self.read_out(outputs.last_hidden_state)
-        return TokenClassifierOutput(
-            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-        )
 
 
 class LyraForMaskedLM(LyraPreTrainedModel):
@@ -938,29 +973,98 @@ def _refuse_pieces(kwargs: dict[str, Any]) -> None:
         )
 
 
+def mean_and_std(logits: Sequence[torch.Tensor], config: LyraConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """What an ensemble answers from the logits of its members: their mean, and the standard deviation of the values in
+    label units or of each class's probability."""
+    stacked = torch.stack(list(logits))
+    values = stacked
+    if config.problem_type == "multi_label_classification":
+        values = stacked.sigmoid()
+    elif config.problem_type != "regression":
+        values = stacked.softmax(dim=-1)
+    return stacked.mean(dim=0), values.std(dim=0)
+
+
 def _set_default_problem_type(config: LyraConfig) -> None:
     # The text-classification pipeline would otherwise squash a single output through a sigmoid.
     if config.problem_type is None and config.num_labels == 1:
         config.problem_type = "regression"
 
 
+def _on(numbers: Sequence[Any] | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Numbers of the config as a tensor beside another one, at least fp32."""
+    if numbers is None:
+        return None
+    # Without blocking: the step of a GPU must not wait for a few numbers.
+    return torch.tensor(numbers, dtype=at_least_fp32(like).dtype).to(like.device, non_blocking=True)
+
+
 def _label_scale(config: LyraConfig, like: torch.Tensor) -> tuple[Any, Any]:
     """Mean and standard deviation of the labels: numbers, or `(num_labels,)` each."""
     mean, std = (
-        # Without blocking: the step of a GPU must not wait for a few numbers.
-        torch.tensor(value, dtype=at_least_fp32(like).dtype).to(like.device, non_blocking=True)
-        if isinstance(value, (list, tuple))
-        else value
+        _on(value, like) if isinstance(value, (list, tuple)) else value
         for value in (config.label_mean, config.label_std)
     )
     return mean, std
 
 
 def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
-    if config.problem_type != "regression" or config.label_mean is None:
+    """What the model answers, from what it was trained on."""
+    if config.problem_type != "regression":
+        return logits
+    if config.label_quantiles is not None:
+        quantiles, scores = _quantiles(config, logits)
+        # A thousandth of the range rises evenly, so that no two answers tie where many labels do.
+        rise = torch.linspace(0, 1e-3, len(scores), device=scores.device, dtype=scores.dtype)
+        values = quantiles + rise * (quantiles[:, -1:] - quantiles[:, :1])
+        answers = [_interpolate(x, scores, y) for x, y in _by_output(at_least_fp32(logits), values)]
+        return torch.stack(answers, dim=-1)
+    if config.label_mean is None:
         return logits
     mean, std = _label_scale(config, logits)
     return at_least_fp32(logits) * std + mean
+
+
+def _for_training(labels: torch.Tensor, config: LyraConfig) -> torch.Tensor:
+    """Labels `(..., num_labels)` as normal scores, standardised, or as they are."""
+    if config.label_quantiles is not None:
+        quantiles, _ = _quantiles(config, labels)
+        return torch.stack([_normal_scores(x, y) for x, y in _by_output(labels, quantiles)], dim=-1)
+    if config.label_mean is None:
+        return labels
+    mean, std = _label_scale(config, labels)
+    return (labels - mean) / std
+
+
+def _quantiles(config: LyraConfig, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Quantiles of the training labels, `(1 or num_labels, count)`, and their normal scores, `(count,)`."""
+    quantiles = torch.atleast_2d(_on(config.label_quantiles, like))  # type: ignore[arg-type]
+    count = quantiles.shape[1]
+    probabilities = (torch.arange(count, device=quantiles.device, dtype=quantiles.dtype) + 0.5) / count
+    return quantiles, torch.special.ndtri(probabilities)
+
+
+def _by_output(x: torch.Tensor, tables: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each output of `(..., outputs)` with its row of `(1 or outputs, count)`."""
+    return list(zip(x.unbind(-1), tables.expand(x.shape[-1], -1).unbind(0), strict=True))
+
+
+def _normal_scores(labels: torch.Tensor, quantiles: torch.Tensor) -> torch.Tensor:
+    """Normal score of each label: between two quantiles in proportion, where several tie the middle of their ranks."""
+    labels, count = labels.contiguous(), len(quantiles)
+    low, high = torch.searchsorted(quantiles, labels), torch.searchsorted(quantiles, labels, right=True)
+    left, right = quantiles[(low - 1).clamp(min=0)], quantiles[low.clamp(max=count - 1)]
+    share = torch.where(right > left, (labels - left) / torch.where(right > left, right - left, 1), 0)
+    rank = (low + high) / 2 + torch.where(high > low, 0, share - 0.5)
+    return torch.special.ndtri(rank.clamp(0.5, count - 0.5) / count)
+
+
+def _interpolate(x: torch.Tensor, knots: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Piecewise linear through ascending knots, and on along the first and the last piece outside."""
+    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
+    left = right - 1
+    slope = (values[right] - values[left]) / (knots[right] - knots[left])
+    return values[left] + slope * (x - knots[left])
 
 
 def _head_loss(
@@ -970,7 +1074,7 @@ def _head_loss(
     num_items_in_batch: torch.Tensor | int | None,
     per_token: bool,
 ) -> torch.Tensor | None:
-    """Loss of a sequence or token head; `logits` of a regression are standardised, `labels` in their own units."""
+    """Loss of a sequence or token head; `logits` of a regression are as trained on, `labels` in label units."""
     if labels is None:
         return None
     labels = labels.to(logits.device)
@@ -978,7 +1082,7 @@ def _head_loss(
     if problem_type is None:
         problem_type = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
     if problem_type == "single_label_classification":
-        return _reduce(*_cross_entropy(logits, labels), num_items_in_batch)
+        return _reduce(*_cross_entropy(logits, labels, _on(config.class_weights, logits)), num_items_in_batch)
 
     if labels.numel() != logits.numel():
         raise ValueError(f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
@@ -989,22 +1093,23 @@ def _head_loss(
         present = present & (labels != IGNORE_INDEX)  # elsewhere -100 may be a measurement
     labels = torch.where(present, labels, 0)  # before any arithmetic: a NaN would survive into the gradients
     if problem_type == "multi_label_classification":
-        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        weights = _on(config.class_weights, logits)
+        losses = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
     else:
-        if config.label_mean is not None:
-            mean, std = _label_scale(config, logits)
-            labels = (labels - mean) / std
-        losses = (logits - labels).square()
+        losses = (logits - _for_training(labels, config)).square()
     return _reduce(losses, present, num_items_in_batch)
 
 
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of each label and whether it is present, both flat."""
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"`labels` must have shape {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
     labels = labels.to(logits.device).reshape(-1)
     logits = at_least_fp32(logits).reshape(-1, logits.shape[-1])
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none"), labels != IGNORE_INDEX
+    losses = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE_INDEX, reduction="none")
+    return losses, labels != IGNORE_INDEX
 
 
 def _reduce(losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:

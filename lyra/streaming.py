@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .alphabet_lyra import SPECIAL_TOKENS
+from .alphabet_lyra import SPECIAL_TOKENS, get_alphabet
 from .modeling_lyra import LyraClassificationModel, SSMStates, as_pads, needed_mask
 from .ssm_lyra import DiscreteSSM, advance
 from .tables import InputError
@@ -53,7 +53,7 @@ def stream(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> I
         sequence.
 
     Raises:
-        ValueError: if the model is in training mode.
+        ValueError: if the model is in training mode, an ensemble, or reads pairs of sequences.
         TypeError: if it is no head, or `pieces` are no pieces.
         InputError: while reading, for a record without letters, a file that is no FASTA, or bytes that are no UTF-8.
     """
@@ -61,15 +61,18 @@ def stream(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> I
         raise TypeError(f"`model` must be a sequence or token head of Lyra, got {type(model).__name__}")
     if model.training:
         raise ValueError("`model` must be in evaluation mode, call model.eval() first")
+    if model.config.ensemble_size > 1 or len(get_alphabet(model.config.alphabet).members) > 1:
+        raise ValueError("`model` must be a single model of single sequences; lyra.inference.predict takes any")
     if isinstance(pieces, (str, bytes, os.PathLike)):
         raise TypeError(
             f"`pieces` must be an open FASTA file or an iterable of strings, got one {type(pieces).__name__}; open the "
             "file, or wrap the sequence in a list"
         )
-    return _stream(model, pieces)
+    return stream_member(model, pieces)
 
 
-def _stream(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> Iterator[StreamedLogits]:
+def stream_member(model: LyraClassificationModel, pieces: Iterable[str] | IO[Any]) -> Iterator[StreamedLogits]:
+    """[`stream`] without its checks, and of an ensemble the first member alone."""
     tokenizer = LyraTokenizer(model.config.alphabet)
     answer = _two_readings if model.config.bidirectional else _one_reading
     for record, texts in _fasta(pieces) if hasattr(pieces, "read") else [(None, iter(pieces))]:  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ from itertools import accumulate
 import numpy as np
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.decoders import Fuse
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
+from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, Alphabet, get_alphabet
 
 _WHITESPACE = " \t\n\v\f\r"
 _SKIP = 255  # no vocabulary reaches it: three special tokens and at most 94 printable characters
@@ -22,7 +22,10 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
     Args:
         alphabet (`str`, *optional*, defaults to `"protein"`):
-            `"protein"`, `"dna"`, `"rna"`, or the letters of a custom alphabet in upper case.
+            `"protein"`, `"dna"`, `"rna"`, or another name that [`LyraConfig`] takes.
+        pair_offset (`int`, *optional*, defaults to 0):
+            With an alphabet of pairs such as `"dna+dna"`, whose tokens are two characters each: the position of the
+            first sequence over which the second begins, see [`LyraTokenizer.align`].
 
     Example:
 
@@ -37,15 +40,43 @@ class LyraTokenizer(PreTrainedTokenizerFast):
     vocab_files_names = {"tokenizer_file": "tokenizer.json"}
     model_input_names = ["input_ids", "attention_mask"]
 
-    def __init__(self, alphabet: str = "protein", **kwargs):
+    def __init__(self, alphabet: str = "protein", pair_offset: int = 0, **kwargs):
         self.alphabet = alphabet
+        self.pair_offset = pair_offset
         kwargs.pop("tokenizer_file", None)  # the alphabet says it all
         kwargs.pop("tokenizer_object", None)
         special = {"pad_token": PAD_TOKEN, "unk_token": UNK_TOKEN, "mask_token": MASK_TOKEN}
         # Kept in tokenizer_config.json so that a plain PreTrainedTokenizerFast asks for the same inputs.
         kwargs.setdefault("model_input_names", self.model_input_names)
-        super().__init__(tokenizer_object=_backend(alphabet), alphabet=alphabet, **special | kwargs)
-        self._byte_table = _byte_table(alphabet)
+        names = {"alphabet": alphabet, "pair_offset": pair_offset}
+        super().__init__(tokenizer_object=_backend(get_alphabet(alphabet)), **names, **special | kwargs)
+        self._letters_per_token = len(get_alphabet(alphabet).members)
+        self._byte_table = _byte_table(alphabet) if self._letters_per_token == 1 else b""
+
+    def align(self, sequence: str, partner: str) -> str:
+        """The text of a pair of sequences, for an alphabet of pairs: their letters in turn.
+
+        Args:
+            sequence: the longer one.
+            partner: begins under position `pair_offset` of it; gaps stand under what it does not reach.
+
+        Raises:
+            ValueError: if the partner ends behind the sequence.
+
+        Example:
+
+        ```python
+        >>> LyraTokenizer("dna+dna", pair_offset=1).align("ACGT", "CC")
+        'A-CCGCT-'
+        ```
+        """
+        if self.pair_offset + len(partner) > len(sequence):
+            raise ValueError(
+                f"a partner of {len(partner)} letters at offset {self.pair_offset} ends behind the sequence of "
+                f"{len(sequence)}"
+            )
+        under = ("-" * self.pair_offset + partner).ljust(len(sequence), "-")
+        return "".join(map("".join, zip(sequence, under, strict=True)))
 
     def encode_bulk(self, sequences: Iterable[str]) -> list[np.ndarray]:
         """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.
@@ -64,7 +95,7 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
     def _is_plain(self, text: str) -> bool:
         """Whether each of its bytes is one token, or white space."""
-        return len(self) == self.vocab_size and text.isascii() and "<" not in text
+        return self._letters_per_token == 1 and len(self) == self.vocab_size and text.isascii() and "<" not in text
 
     def _encode_one(self, sequence: str) -> np.ndarray:
         if not self._is_plain(sequence):
@@ -77,14 +108,21 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         raise ValueError("Lyra's vocabulary is fixed by its alphabet; for other letters use LyraTokenizer('ACGT...')")
 
 
-def _backend(alphabet: str) -> Tokenizer:
-    tokens = get_alphabet(alphabet).tokens
-    # Without merges, BPE gives one token per character, and with `fuse_unk=False` one `<unk>` per unknown one.
-    vocab = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(BPE(vocab=vocab, merges=[], unk_token=UNK_TOKEN, fuse_unk=False))
-    upper = [normalizers.Replace(token.lower(), token) for token in tokens if len(token) == 1 and token.isalpha()]
+def _backend(alphabet: Alphabet) -> Tokenizer:
+    vocab = {token: index for index, token in enumerate(alphabet.tokens)}
+    split = [pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")]
+    if len(alphabet.members) == 1:
+        # Without merges, BPE gives one token per character, and with `fuse_unk=False` one `<unk>` per unknown one.
+        tokenizer = Tokenizer(BPE(vocab=vocab, merges=[], unk_token=UNK_TOKEN, fuse_unk=False))
+    else:
+        tokenizer = Tokenizer(WordLevel(vocab=vocab, unk_token=UNK_TOKEN))
+        split.append(pre_tokenizers.Split(Regex("..?"), behavior="isolated"))
+    letters = dict.fromkeys(
+        letter for member in alphabet.members for letter in (*member.letters, *member.codes, *member.silent)
+    )
+    upper = [normalizers.Replace(letter.lower(), letter) for letter in letters if letter.isalpha()]
     tokenizer.normalizer = normalizers.Sequence(upper)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
     tokenizer.decoder = Fuse()
     return tokenizer
 

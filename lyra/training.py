@@ -1,12 +1,13 @@
 """Training: parameter groups, the Trainer, and the job behind `lyra train`."""
 
+import copy
 import json
 import math
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -15,27 +16,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from . import __version__
-from .configuration_lyra import LyraConfig
+from .configuration_lyra import LABEL_FIELDS, LyraConfig
 from .data import DataArguments, LyraCollator, Prepared, prepare
 from .hub import model_card
-from .inference import compute_logits, extend_row, load_model, prediction_columns
+from .inference import Answers, compute_logits, extend_row, load_model, prediction_columns
 from .labels import Task
 from .metrics import METRICS, SELECTED_BY, compute_metrics
 from .modeling_lyra import (
     IGNORE_INDEX,
+    LyraClassificationModel,
     LyraForSequenceClassification,
     LyraForTokenClassification,
     LyraPreTrainedModel,
 )
 from .plots import plot_confusion, plot_history, plot_measured, plot_roc
 from .tables import InputError, TableWriter, one_line
-from .tokenization_lyra import LyraTokenizer
 
 _CHECKPOINTS = "checkpoints"
+_QUANTILES = 256
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 _LOWER_IS_BETTER = ("loss", "rmse", "mae")
 
@@ -54,6 +57,24 @@ class ModelArguments:
     config_overrides: list[str] | None = field(
         default=None,
         metadata={"help": "Fields of LyraConfig for a new model, as hidden_size=128 bidirectional=true ..."},
+    )
+    label_transform: str = field(
+        default="standardize",
+        metadata={
+            "help": "What a regression learns: labels of mean 0 and deviation 1, or their ranks as normal scores, for "
+            "skewed labels and rank correlations. Predictions are in label units either way.",
+            "choices": ("standardize", "rank"),
+        },
+    )
+    class_weights: str = field(
+        default="none",
+        metadata={
+            "help": "Weights of the classes in the loss; balanced: as rare as they are.",
+            "choices": ("none", "balanced"),
+        },
+    )
+    ensemble: int = field(
+        default=1, metadata={"help": "Train so many models, of seeds that follow --seed, that answer together."}
     )
 
 
@@ -153,13 +174,23 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
     ]
 
 
+Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
+
+
 def train(
-    data_args: DataArguments, model_args: ModelArguments, args: LyraTrainingArguments, command: str = "lyra.train"
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: LyraTrainingArguments,
+    command: str = "lyra.train",
+    build: Build = lambda head, config: head(config),
 ) -> dict[str, Any]:
     """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
 
+    With `model_args.ensemble` above 1 each member is such a run of its own, in `members/` of `args.output_dir`.
+
     Args:
         command: how the run was started, for the record.
+        build: makes a new model of a head's class and a config; to train another architecture on the same terms.
 
     Returns:
         The record that `metrics.json` holds.
@@ -168,49 +199,105 @@ def train(
         InputError: for wrong arguments or data, before anything is written.
     """
     started = time.monotonic()
-    _check_arguments(args, data_args)
+    _check_arguments(args, data_args, model_args)
     output = Path(args.output_dir)  # type: ignore[arg-type]
-    main = args.process_index == 0
-    if main:
+    if args.process_index == 0:
         _check_output(output, args)
     data = prepare(data_args)
     args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
-    set_seed(args.seed)
-    tokenizer = LyraTokenizer(data.alphabet)
-    model = _build_model(model_args, data)
-    _check_new_columns(data, model.config)
-    if main:
-        print(*data.notes, f"model: {model.num_parameters():,} parameters", sep="\n")
-        print(f"training: {args.world_size} process(es), {_batch_size(args)} sequences per step", flush=True)
-
     args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
-    args.output_dir = str(output / _CHECKPOINTS)
-    patience = args.early_stopping_patience
-    with _leaving_nothing_useless(output, main):
-        if main:
-            _mark_run(output / _CHECKPOINTS, data, data_args, model, resuming=_is_resuming(args))
-        trainer = LyraTrainer(
-            model,
-            args,
-            task=data.task,
-            train_dataset=data.dataset["train"],
-            eval_dataset=data.dataset["validation"],
-            processing_class=tokenizer,
-            callbacks=[EarlyStoppingCallback(patience)] if patience else None,
-        )
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
-    args.output_dir = str(output)
-
-    record: dict[str, Any] = {}
-    if main:
-        model.to(trainer.args.device).eval()
-        logits = {split: compute_logits(model, tokenizer, data.sequences[split]) for split in ("validation", "test")}
-        record = _record(data, data_args, model_args, trainer, logits, command)
-        record["seconds"] = round(time.monotonic() - started, 1)
-        _write(output, model, tokenizer, data, trainer, logits["test"], record)
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()  # a rank that just ended could abort the others
+    if args.process_index == 0:
+        print(*data.notes, sep="\n", flush=True)
+    job = Job(data, data_args, model_args, args, build, command, started)
+    record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
+    state = PartialState()
+    state.wait_for_everyone()
+    state.destroy_process_group()  # a rank that just ended could abort the others
     return record
+
+
+@dataclass
+class Job:
+    """What all members of an ensemble share."""
+
+    data: Prepared
+    data_args: DataArguments
+    model_args: ModelArguments
+    args: LyraTrainingArguments
+    build: Build
+    command: str
+    started: float
+
+    def run(self, output: Path, args: LyraTrainingArguments) -> dict[str, Any]:
+        """Trains one model into a folder; returns its record, of the first process only."""
+        data, main = self.data, args.process_index == 0
+        set_seed(args.seed)
+        model = _build_model(self.model_args, data, self.build)
+        _check_new_columns(data, model.config)
+        if main:
+            print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
+            print(f"training: {args.world_size} process(es), {_batch_size(args)} sequences per step", flush=True)
+        args.output_dir = str(output / _CHECKPOINTS)
+        patience = args.early_stopping_patience
+        with _leaving_nothing_useless(output, main):
+            if main:
+                _mark_run(output / _CHECKPOINTS, data, self.data_args, model, resuming=_is_resuming(args))
+            trainer = LyraTrainer(
+                model,
+                args,
+                task=data.task,
+                train_dataset=data.dataset["train"],
+                eval_dataset=data.dataset["validation"],
+                processing_class=data.tokenizer,
+                callbacks=[EarlyStoppingCallback(patience)] if patience else None,
+            )
+            trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
+        args.output_dir = str(output)
+        if not main:
+            return {}
+        model.to(args.device).eval()
+        record = {"best_epoch": _best_epoch(trainer)}
+        history = trainer.state.log_history
+        return self._score_and_write(output, model, record, args.seed, history)
+
+    def run_ensemble(self, output: Path) -> dict[str, Any]:
+        """Trains the members that are not yet there, and puts them together."""
+        folders = []
+        for seed in range(self.args.seed, self.args.seed + self.model_args.ensemble):
+            folders.append(output / "members" / str(seed))
+            if (folders[-1] / "metrics.json").exists():
+                continue  # of the interrupted run that this one resumes
+            args = copy.copy(self.args)
+            args.seed, args.resume = seed, bool(_last_checkpoint(folders[-1]))
+            self.run(folders[-1], args)
+        if self.args.process_index != 0:
+            return {}
+        models = [load_model(str(folder))[0] for folder in folders]
+        model = type(models[0]).as_ensemble(models).to(self.args.device)
+        records = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
+        kept = ("best_epoch", "validation", "test", "training_seconds")
+        members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
+        record = {"members": members}
+        return self._score_and_write(output, model, record, self.args.seed, [])
+
+    def _score_and_write(
+        self, output: Path, model: LyraClassificationModel, record: dict[str, Any], seed: int, history: list[Any]
+    ) -> dict[str, Any]:
+        data = self.data
+        if history:
+            training_seconds = history[-1]["train_runtime"]
+        else:
+            training_seconds = sum(member["training_seconds"] for member in record["members"])
+        answers = {split: compute_logits(model, data.tokenizer, data.sequences[split]) for split in ("validation",)}
+        before = time.monotonic()
+        answers["test"] = compute_logits(model, data.tokenizer, data.sequences["test"])
+        per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
+        record = _record(self, model, answers, seed) | record
+        record["training_seconds"] = round(training_seconds, 1)
+        record["seconds_per_1000_predictions"] = round(per_thousand, 4)
+        record["seconds"] = round(time.monotonic() - self.started, 1)
+        _write(output, model, data, answers["test"], record, history)
+        return record
 
 
 def _batch_size(args: TrainingArguments) -> int:
@@ -218,7 +305,7 @@ def _batch_size(args: TrainingArguments) -> int:
     return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 
-def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments) -> None:
+def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments, model_args: ModelArguments) -> None:
     limits = {
         "num_train_epochs": (0, math.inf),
         "learning_rate": (0, 10),
@@ -234,6 +321,8 @@ def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments) -> N
         raise InputError(f"--weight_decay: expected a number from 0 to 10, got {args.weight_decay}")
     if args.early_stopping_patience is not None and args.early_stopping_patience < 1:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {args.early_stopping_patience}")
+    if model_args.ensemble < 1 or (model_args.ensemble > 1 and args.resume_from_checkpoint):
+        raise InputError(f"--ensemble: expected at least 1, and --resume to continue, got {model_args.ensemble}")
     for name, seed in (("seed", args.seed), ("split_seed", data_args.split_seed)):
         if not 0 <= seed < 2**32:
             raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {seed}")
@@ -269,10 +358,11 @@ def _check_output(output: Path, args: LyraTrainingArguments) -> None:
         raise InputError(f"{output}: --output_dir is a file")
     checkpoint = _last_checkpoint(output)
     # What an interruption before the first checkpoint left behind is in nobody's way.
+    members = output / "members"
     used = checkpoint or (output.is_dir() and any(item.name != _CHECKPOINTS for item in output.iterdir()))
     if used and not _is_resuming(args):
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
-    if args.resume and not checkpoint:
+    if args.resume and not checkpoint and not members.is_dir():
         raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
     if args.resume_from_checkpoint and not Path(args.resume_from_checkpoint).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {args.resume_from_checkpoint!r}")
@@ -337,50 +427,50 @@ def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
 def _check_new_columns(data: Prepared, config: LyraConfig) -> None:
     """Raises InputError if the table already has a column that its predictions would add."""
     zeros = np.zeros((1, len(data.task.names)) if data.task.per_token else len(data.task.names))
-    extend_row(data.source, dict.fromkeys(_columns(data)), prediction_columns([zeros], config, data.task.per_token)[0])
+    answer = Answers([zeros], [zeros])
+    extend_row(data.source, dict.fromkeys(_columns(data)), prediction_columns(answer, config, data.task.per_token)[0])
 
 
 def _columns(data: Prepared) -> list[str]:
     return list(dict.fromkeys(column for row in data.rows["test"] for column in row))
 
 
-def _build_model(model_args: ModelArguments, data: Prepared) -> LyraPreTrainedModel:
+def _build_model(model_args: ModelArguments, data: Prepared, build: Build) -> LyraClassificationModel:
     head = LyraForTokenClassification if data.task.per_token else LyraForSequenceClassification
     labels = dict(enumerate(data.task.names))
     fields: dict[str, Any] = {
         "id2label": labels,
         "label2id": {name: i for i, name in labels.items()},
         "problem_type": data.task.problem_type,
-        "label_mean": None,
-        "label_std": None,
+        **dict.fromkeys(LABEL_FIELDS),
+        **_label_fields(model_args, data),
     }
-    if data.task.kind == "regression":
-        fields["label_mean"], fields["label_std"] = _label_scale(data)
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:
             raise InputError("--config_overrides: only for a new model, not with --model_name_or_path")
         pretrained, _ = load_model(model_args.model_name_or_path, bare=True)
-        if pretrained.config.alphabet != data.alphabet:
+        if pretrained.config.alphabet != data.tokenizer.alphabet:
             raise InputError(
                 f"--model_name_or_path: {model_args.model_name_or_path} reads {pretrained.config.alphabet} sequences, "
-                f"these are {data.alphabet} (--alphabet)"
+                f"these are {data.tokenizer.alphabet} (--alphabet)"
             )
         return head.from_pretrained(model_args.model_name_or_path, ignore_mismatched_sizes=True, **fields)
     overrides = _parse_overrides(model_args.config_overrides or [])
-    build = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
+    preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
     try:
-        config = build(alphabet=data.alphabet, **fields | overrides)
+        config = preset(alphabet=data.tokenizer.alphabet, **fields | overrides)
     except Exception as error:  # the strict dataclass has its own kinds; the last line names field and value
         message = str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
         raise InputError(f"--config_overrides: {message}") from None
     try:
-        return head(config)
+        return build(head, config)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"--config_overrides: a model of this size cannot be built ({error})") from None
 
 
 def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
-    known = set(LyraConfig.attribute_map) | set(LyraConfig.__annotations__) - {"alphabet", "label_mean", "label_std"}
+    known = set(LyraConfig.attribute_map) | set(LyraConfig.__annotations__)
+    known -= {"alphabet", "ensemble_size", *LABEL_FIELDS}
     parsed = {}
     for override in overrides:
         name, equals, text = override.partition("=")
@@ -393,13 +483,38 @@ def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _label_scale(data: Prepared) -> tuple[Any, Any]:
-    """Mean and standard deviation of the training labels, numbers for one output and lists for several."""
-    outputs = len(data.task.names)
+def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
+    """The fields of the config that follow from the training labels."""
+    kind, weights = data.task.kind, model_args.class_weights
     labels = data.dataset["train"]["labels"]
+    outputs = 1 if kind == "classification" else len(data.task.names)
     flat = np.concatenate([np.asarray(label, dtype=float).reshape(-1, outputs) for label in labels])
+    if kind == "regression":
+        if weights != "none":
+            raise InputError(f"--class_weights: only for classes, the task is {data.task.name}")
+        mean, std = _label_scale(data, flat)
+        if model_args.label_transform == "rank":
+            return {"label_quantiles": _one_or_list([_label_quantiles(column) for column in flat.T])}
+        return {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
+    if weights == "none":
+        return {}
+    if kind == "multilabel":
+        return {"class_weights": (np.sum(flat == 0, axis=0) / np.sum(flat == 1, axis=0)).tolist()}
+    counts = np.bincount(flat[flat != IGNORE_INDEX].astype(int), minlength=len(data.task.names))
+    if not counts.all():
+        raise InputError(f"--class_weights: no training row has class {data.task.names[int(counts.argmin())]!r}")
+    return {"class_weights": (counts.sum() / (len(counts) * counts)).tolist()}
+
+
+def _one_or_list(values: list[Any]) -> Any:
+    """As the config has it: the value of one output, or those of several."""
+    return values[0] if len(values) == 1 else values
+
+
+def _label_scale(data: Prepared, labels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each output of the training labels `(n, outputs)`."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = np.nanmean(flat, axis=0), np.nanstd(flat, axis=0)
+        mean, std = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
     for name, m, s in zip(data.task.names, mean, std, strict=True):
         # The model computes in single precision, which has seven digits and ends at 3e38.
         if not 1e-30 < s < 1e30 or s < 1e-6 * abs(m):
@@ -407,7 +522,13 @@ def _label_scale(data: Prepared) -> tuple[Any, Any]:
                 f"{data.source}, column {name!r}: labels with mean {m:g} and standard deviation {s:g} do not fit "
                 "single precision; subtract an offset or choose another unit"
             )
-    return (float(mean[0]), float(std[0])) if outputs == 1 else (mean.tolist(), std.tolist())
+    return mean.tolist(), std.tolist()
+
+
+def _label_quantiles(labels: np.ndarray) -> list[float]:
+    """Quantiles of one output at the probabilities (i + 1/2) / count."""
+    labels = labels[~np.isnan(labels)]
+    return np.quantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES).tolist()
 
 
 def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -418,29 +539,21 @@ def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.nda
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def _record(
-    data: Prepared,
-    data_args: DataArguments,
-    model_args: ModelArguments,
-    trainer: LyraTrainer,
-    logits: dict[str, list[np.ndarray]],
-    command: str,
-) -> dict[str, Any]:
-    args = trainer.args
+def _record(job: Job, model: LyraClassificationModel, answers: dict[str, Answers], seed: int) -> dict[str, Any]:
+    data, args, model_args = job.data, job.args, job.model_args
     scores = {
-        split: compute_metrics(data.task.kind, *_stack(data, split, each), data.task.names)
-        for split, each in logits.items()
+        split: compute_metrics(data.task.kind, *_stack(data, split, each.logits), data.task.names)
+        for split, each in answers.items()
     }
     return {
         "task": data.task.name,
         "outputs": list(data.task.names),
-        "alphabet": data.alphabet,
+        "alphabet": data.tokenizer.alphabet,
         "selected_by": args.metric_for_best_model,
-        "best_epoch": _best_epoch(trainer),
         "validation": scores["validation"],
         "test": scores["test"],
         "n": {split: len(data.rows[split]) for split in data.rows},
-        "parameters": trainer.model.num_parameters(),  # type: ignore[union-attr]
+        "parameters": model.num_parameters(),
         "data": {
             "name": Path(data.source).name if os.path.exists(data.source) else data.source,
             "hub_id": None if os.path.exists(data.source) else data.source,
@@ -448,24 +561,28 @@ def _record(
             "notes": [note.replace(data.source, Path(data.source).name) for note in data.notes[1:]],
         },
         "hyperparameters": {
-            "seed": args.seed,
-            "split_seed": data_args.split_seed,
+            "seed": seed,
+            "split_seed": job.data_args.split_seed,
             "epochs": args.num_train_epochs,
             "batch_size": _batch_size(args),
             "optimizer": str(getattr(args.optim, "value", args.optim)),
             "learning_rate": args.learning_rate,
             "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+            "warmup_steps": args.warmup_steps,
             "weight_decay": args.weight_decay,
             "max_grad_norm": args.max_grad_norm,
             "early_stopping_patience": args.early_stopping_patience,
             "preset": model_args.preset,
             "config_overrides": " ".join(model_args.config_overrides or []),
+            "label_transform": model_args.label_transform if data.task.kind == "regression" else None,
+            "class_weights": model_args.class_weights if data.task.kind != "regression" else None,
             "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
+            "threads": torch.get_num_threads(),
         },
         "versions": {"python": platform.python_version()}
         | {"lyra-bio": __version__}
         | {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")},
-        "command": command,
+        "command": job.command,
     }
 
 
@@ -480,11 +597,10 @@ def _best_epoch(trainer: LyraTrainer) -> float:
 def _write(
     output: Path,
     model: LyraPreTrainedModel,
-    tokenizer: LyraTokenizer,
     data: Prepared,
-    trainer: LyraTrainer,
-    test_logits: list[np.ndarray],
+    answers: Answers,
     record: dict[str, Any],
+    history: list[dict[str, float]],
 ) -> None:
     """Writes everything beside, then moves it into place and drops the checkpoints of the finished run."""
     partial = output / ".partial"
@@ -492,12 +608,14 @@ def _write(
     (partial / "plots").mkdir(parents=True)
     model.save_pretrained(partial)
     shutil.copymode(partial / "config.json", partial / "model.safetensors")  # safetensors writes for the owner only
-    tokenizer.save_pretrained(partial)
-    added = prediction_columns(test_logits, model.config, data.task.per_token)
+    data.tokenizer.save_pretrained(partial)
+    added = prediction_columns(answers, model.config, data.task.per_token)
     with TableWriter(partial / "predictions.csv") as writer:
         blank = dict.fromkeys(_columns(data))
         writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
-    _plot(partial / "plots", data, trainer, test_logits, record)
+    if history:
+        plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
+    _plot(partial / "plots", data, answers.logits, record)
     example = min(data.sequences["test"], key=len)[:60]
     model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -507,11 +625,10 @@ def _write(
             shutil.rmtree(target)
         os.replace(item, target)
     partial.rmdir()
-    shutil.rmtree(output / _CHECKPOINTS)
+    shutil.rmtree(output / _CHECKPOINTS, ignore_errors=True)  # an ensemble has none
 
 
-def _plot(folder: Path, data: Prepared, trainer: LyraTrainer, logits: list[np.ndarray], record: dict[str, Any]) -> None:
-    plot_history(trainer.state.log_history, record["selected_by"], record["best_epoch"], folder / "training.png")
+def _plot(folder: Path, data: Prepared, logits: list[np.ndarray], record: dict[str, Any]) -> None:
     values, labels = _stack(data, "test", logits)
     score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
     names = data.task.names

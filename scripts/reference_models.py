@@ -1,4 +1,4 @@
-"""What the benchmarks compare with: Lyra written down plainly from the paper's equations, and two Transformers.
+"""What benchmarks and results compare with: Lyra written down plainly from the paper's equations, CNN, Transformers.
 
 `PlainLyra` computes what `lyra` computes (`tests/test_benchmark.py` shows it) in the straightforward way: one-hot
 input, the kernel as a materialised Vandermonde product of size channels x state x length, the convolution by transforms
@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import EsmConfig, EsmForSequenceClassification
+
+from lyra import LyraConfig
+from lyra.modeling_lyra import LyraClassificationModel, LyraModelOutput
 
 
 class PlainKernel(nn.Module):
@@ -86,38 +89,103 @@ class PlainLyra(nn.Module):
         return self.decoder(x.mean(dim=1))
 
 
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and MLP, `(b, l, d)` to `(b, l, d)`."""
+
+    def __init__(self, d: int, heads: int = 4, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.mlp = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`mask` `(b, l)` is true at real positions."""
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm1(x)).chunk(3, dim=-1)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None])
+        x = x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class ConvolutionBlock(nn.Module):
+    """Pre-norm residual convolution over five positions, `(b, l, d)` to `(b, l, d)`."""
+
+    def __init__(self, d: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(d)
+        self.conv = nn.Conv1d(d, d, 5, padding=2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """`mask` `(b, l)` is true at real positions."""
+        y = F.gelu(self.norm(x))
+        if mask is not None:
+            y = y.masked_fill(~mask.unsqueeze(-1), 0)
+        return x + self.dropout(self.conv(y.transpose(1, 2)).transpose(1, 2))
+
+
 class Transformer(nn.Module):
     """A Transformer encoder of Lyra's width, with `scaled_dot_product_attention`: ids `(b, l)` to `(b, 1)`."""
 
     def __init__(self, vocabulary: int, d: int = 64, layers: int = 2, heads: int = 4):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, d)
-        self.heads = heads
-        self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    "norm1": nn.LayerNorm(d),
-                    "qkv": nn.Linear(d, 3 * d),
-                    "out": nn.Linear(d, d),
-                    "norm2": nn.LayerNorm(d),
-                    "mlp": nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d)),
-                }
-            )
-            for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(TransformerBlock(d, heads) for _ in range(layers))
         self.decoder = nn.Linear(d, 1)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         x = self.embedding(ids)
         for layer in self.layers:
-            q, k, v = (
-                part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                for part in layer["qkv"](layer["norm1"](x)).chunk(3, dim=-1)
-            )
-            attended = F.scaled_dot_product_attention(q, k, v)
-            x = x + layer["out"](attended.transpose(1, 2).flatten(2))
-            x = x + layer["mlp"](layer["norm2"](x))
+            x = layer(x)
         return self.decoder(x.mean(dim=1))
+
+
+class ReferenceEncoder(nn.Module):
+    """Stands in for `LyraModel` in a head: the same letters, another kind of block, positions as sines and cosines."""
+
+    def __init__(self, config: LyraConfig, embeddings: nn.Module, blocks: list[nn.Module]):
+        super().__init__()
+        self.config, self.embeddings = config, embeddings
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, input_ids: torch.Tensor, *others: None, return_dict: bool = True) -> LyraModelOutput:
+        x = self.embeddings(input_ids)
+        x = x + _sines(x.shape[1], x.shape[2])
+        mask = input_ids != self.config.pad_token_id
+        for block in self.blocks:
+            x = block(x, None if mask.all() else mask)
+        x = self.norm(x)
+        weights = mask.unsqueeze(-1).to(x.dtype)
+        pooled = (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return LyraModelOutput(last_hidden_state=x, pooler_output=pooled)
+
+
+def _sines(length: int, d: int) -> torch.Tensor:
+    """Sinusoidal positions (Vaswani et al. 2017, section 3.5), `(l, d)`."""
+    rates = torch.exp(-math.log(10000) * torch.arange(0, d, 2) / d)
+    angles = torch.arange(length).unsqueeze(-1) * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def build_cnn(head: type[LyraClassificationModel], config: LyraConfig) -> LyraClassificationModel:
+    """A Lyra head over three residual convolutions; width and dropout are the config's."""
+    blocks = [ConvolutionBlock(config.hidden_size, config.hidden_dropout_prob) for _ in range(3)]
+    return _with_encoder(head(config), blocks)
+
+
+def build_transformer(head: type[LyraClassificationModel], config: LyraConfig) -> LyraClassificationModel:
+    """A Lyra head over two Transformer blocks; width and dropout are the config's."""
+    blocks = [TransformerBlock(config.hidden_size, dropout=config.hidden_dropout_prob) for _ in range(2)]
+    return _with_encoder(head(config), blocks)
+
+
+def _with_encoder(model: LyraClassificationModel, blocks: list[nn.Module]) -> LyraClassificationModel:
+    model.lyra = ReferenceEncoder(model.config, model.lyra.embeddings, blocks)
+    return model
 
 
 def esm2_8m() -> EsmForSequenceClassification:

@@ -108,7 +108,7 @@ def test_alphabets(tmp_path, sequences, alphabet):
         tmp_path,
         {"mutated_sequence": 2 * sequences, "DMS_score": np.arange(6) + 0.5, "split": ["train"] * 4 + ["val", "test"]},
     )
-    assert found(path).alphabet == alphabet
+    assert found(path).tokenizer.alphabet == alphabet
 
 
 def test_class_names_that_happen_to_be_as_long_as_the_sequences(tmp_path):
