@@ -16,6 +16,7 @@ from .tables import InputError, one_line
 _USAGE = """usage: lyra COMMAND ...
 
   lyra train TABLE --output_dir DIR       train a model on a table of sequences and labels
+  lyra train TABLE --recipe ours ...      the same, with this project's recipe instead of the paper's
   lyra train CONFIG.yaml [--flag ...]     the same, with the flags in a YAML or JSON file
   lyra predict MODEL TABLE -o OUT         add a model's predictions to a table
   lyra embed MODEL TABLE -o OUT           write a model's vectors of a table's sequences
@@ -84,6 +85,7 @@ def _train(argv: list[str]) -> None:
         flags = _config_flags(flags[0]) + flags[1:]
     elif flags and not flags[0].startswith("-"):
         flags = ["--data", *flags]
+    flags = _recipe_flags(flags)
     parser = Parser(
         (DataArguments, ModelArguments, LyraTrainingArguments),  # type: ignore[arg-type]
         prog="lyra train",
@@ -157,8 +159,18 @@ def _table_parser(prog: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _recipe_flags(flags: list[str]) -> list[str]:
+    """The flags with those of `--recipe` before them, so that what the user says himself counts."""
+    from .recipes import RECIPES
+
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", choices=list(RECIPES), default="paper")
+    chosen, others = parser.parse_known_args(flags)
+    return _as_flags(RECIPES[chosen.recipe]) + others
+
+
 def _config_flags(path: str) -> list[str]:
-    """The flags in a YAML or JSON file, as they would stand on the command line."""
+    """The flags in a YAML or JSON file."""
     import yaml
 
     try:
@@ -169,6 +181,11 @@ def _config_flags(path: str) -> list[str]:
         raise InputError(f"{path}: not a readable YAML or JSON file ({one_line(error)})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
+    return _as_flags(values)
+
+
+def _as_flags(values: dict[str, Any]) -> list[str]:
+    """Flags and their values as they would stand on the command line."""
     flags = []
     for name, value in values.items():
         if value is None:

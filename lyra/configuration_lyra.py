@@ -5,7 +5,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
 
-POOLING_MODES = ("mean", "max", "first", "last")
+POOLING_MODES = ("mean", "max", "first", "last", "mean_last")
 SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
 
 # What follows from the labels of one task, and belongs to no other.
@@ -57,7 +57,9 @@ class LyraConfig(PreTrainedConfig):
         rms_norm_eps (`float`, *optional*, defaults to 1e-8):
             Added to the mean square in every RMSNorm.
         pooling (`str`, *optional*, defaults to `"mean"`):
-            How positions become one vector: `"mean"`, `"max"`, `"first"` or `"last"`, over real positions. Also `pool`.
+            How positions become one vector: `"mean"`, `"max"`, `"first"` or `"last"`, over real positions, or
+            `"mean_last"`, the mean and the last side by side, twice as long: where all sequences have one length, the
+            last state knows what stands where. Also `pool`.
         bidirectional (`bool`, *optional*, defaults to `False`):
             Whether each S4D layer has a second kernel that runs from the end to the start.
         ssm_backend (`str`, *optional*, defaults to `"auto"`):

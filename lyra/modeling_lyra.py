@@ -6,7 +6,6 @@ Glossary of the shape comments: b batch, l length, v vocabulary, a letters of th
 
 import copy
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -128,8 +127,12 @@ class LyraPGC(GradientCheckpointingLayer):
             x, gate = self.conv.at(x, neighbours), gate.index_select(0, centre)  # (windows, rd) each
             if self.residual:
                 hidden_states = F.pad(hidden_states, (0, 0, 0, 1)).index_select(0, centre)
-        y = self.out_norm(self.out_proj(gate * x))
+        y = self.out_norm(self.out_proj(self.interact(x, gate)))
         return hidden_states + y if self.residual else y
+
+    def interact(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """The second-order term, `(..., rd)` each."""
+        return gate * x
 
 
 class LyraS4DKernel(nn.Module):
@@ -254,18 +257,17 @@ class _EvaluationCache:
 
     def clear(self) -> None:
         self._systems: list[torch.Tensor] = []
-        self._operators: OrderedDict[Any, Any] = OrderedDict()
+        self._operators: dict[Any, Any] = {}  # never changed, only replaced: threads may share a model
 
     def get(self, path: str, length: int, systems: Sequence[DiscreteSSM | None], make: Callable[..., Any]) -> Any:
         tensors = [tensor for system in systems if system is not None for tensor in system]
         if not _all_equal(tensors, self._systems):
-            self._systems, self._operators = tensors, OrderedDict()
-        kept = self._operators
-        operators = kept.get((path, length))
+            self._systems, self._operators = tensors, {}
+        operators = self._operators.get((path, length))
         if operators is None:
-            operators = kept[path, length] = make(*systems, length)
-            while len(kept) > _CACHED_LENGTHS:
-                kept.popitem(last=False)
+            operators = make(*systems, length)
+            latest = list(self._operators.items())[1 - _CACHED_LENGTHS :]
+            self._operators = dict([*latest, ((path, length), operators)])
         return operators
 
     def __getstate__(self) -> dict[str, Any]:
@@ -351,7 +353,8 @@ class LyraEncoder(nn.Module):
 
     def __init__(self, config: LyraConfig):
         super().__init__()
-        self.pooling = config.pooling
+        self.poolings = config.pooling.split("_")  # one, or several side by side
+        self.pooled_size = len(self.poolings) * config.hidden_size
         self.pgc = nn.ModuleList(LyraPGC(config, expansion) for expansion in config.pgc_expansion_factors)
         self.layers = nn.ModuleList(LyraS4DLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps) if config.final_norm else nn.Identity()
@@ -388,8 +391,8 @@ class LyraEncoder(nn.Module):
         return tuple(outputs), None if windows is None else windows.at
 
     def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(b, l, d)` to `(b, d)` over the real positions; zeros for a sequence without any."""
-        return self.read_pooled(self.add_to_pooled(None, hidden_states, mask)).to(hidden_states.dtype)
+        """`(b, l, d)` to `(b, pooled_size)` over the real positions, normed where the config says so."""
+        return self.read_pooled(self.add_to_pooled(None, hidden_states, mask), hidden_states.dtype)
 
     def add_to_pooled(
         self,
@@ -397,50 +400,65 @@ class LyraEncoder(nn.Module):
         hidden_states: torch.Tensor,
         mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Value `(b, d)` and number `(b, 1)` of the real positions pooled before and of those given."""
+        """Value `(b, pooled_size)` and number `(b, 1)` of the real positions pooled before and of those given."""
         batch, length, _ = hidden_states.shape
         if mask is None:
             count = torch.full((batch, 1), length, device=hidden_states.device)
         else:
             mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
             count = mask.sum(dim=1, keepdim=True)
-        value = self._pool_positions(hidden_states, mask)
-        if pooled is None:
-            return value, count
-        before, count_before = pooled
-        if self.pooling == "mean":
-            # fp32 stops counting after some ten million pieces.
-            value = before.double() + value if value.device.type != "mps" else before + value
-        elif self.pooling == "max":
-            value = torch.maximum(before, value)
-        elif self.pooling == "first":
-            value = torch.where(count_before > 0, before, value)
-        else:
-            value = torch.where(count > 0, value, before)
-        return value, count_before + count
+        values = [_pool_positions(pooling, hidden_states, mask) for pooling in self.poolings]
+        if pooled is not None:
+            before, count_before = pooled
+            parts = before.chunk(len(values), dim=-1)
+            values = [
+                _pool_pieces(pooling, part, value, count_before, count)
+                for pooling, part, value in zip(self.poolings, parts, values, strict=True)
+            ]
+            count = count_before + count
+        return torch.cat(values, dim=-1), count
 
-    def _pool_positions(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Sum, highest, first or last of the real positions, `(b, d)`."""
-        columns = None if mask is None else mask.unsqueeze(-1)  # (b, l, 1)
-        if self.pooling == "mean":
-            # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
-            wide = at_least_fp32(hidden_states)
-            return (wide if columns is None else torch.where(columns, wide, 0)).sum(dim=1)
-        if self.pooling == "max":
-            return (hidden_states if columns is None else hidden_states.masked_fill(~columns, -torch.inf)).amax(dim=1)
-        if mask is None or columns is None:
-            return hidden_states[:, 0 if self.pooling == "first" else -1]
-        first = mask.int().argmax(dim=1)
-        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
-        position = first if self.pooling == "first" else last  # (b,)
-        chosen = torch.where(columns, hidden_states, 0)
-        return chosen.gather(1, position.view(-1, 1, 1).expand(-1, 1, chosen.shape[-1])).squeeze(1)
-
-    def read_pooled(self, pooled: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def read_pooled(self, pooled: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        """What was pooled as the read-out sees it, `(b, pooled_size)`; zeros for a sequence without real positions."""
         value, count = pooled
-        if self.pooling == "mean":
-            return value / count.clamp(min=1)
-        return torch.where(count > 0, value, 0)
+        parts = value.chunk(len(self.poolings), dim=-1)
+        read = [
+            part / count.clamp(min=1) if pooling == "mean" else torch.where(count > 0, part, 0)
+            for pooling, part in zip(self.poolings, parts, strict=True)
+        ]
+        return torch.cat([self.final_norm(part.to(dtype)) for part in read], dim=-1)
+
+
+def _pool_positions(pooling: str, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Sum, highest, first or last of the real positions, `(b, d)`."""
+    columns = None if mask is None else mask.unsqueeze(-1)  # (b, l, 1)
+    if pooling == "mean":
+        # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
+        wide = at_least_fp32(hidden_states)
+        return (wide if columns is None else torch.where(columns, wide, 0)).sum(dim=1)
+    if pooling == "max":
+        return (hidden_states if columns is None else hidden_states.masked_fill(~columns, -torch.inf)).amax(dim=1)
+    if mask is None or columns is None:
+        return hidden_states[:, 0 if pooling == "first" else -1]
+    first = mask.int().argmax(dim=1)
+    last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
+    position = first if pooling == "first" else last  # (b,)
+    chosen = torch.where(columns, hidden_states, 0)
+    return chosen.gather(1, position.view(-1, 1, 1).expand(-1, 1, chosen.shape[-1])).squeeze(1)
+
+
+def _pool_pieces(
+    pooling: str, before: torch.Tensor, value: torch.Tensor, count_before: torch.Tensor, count: torch.Tensor
+) -> torch.Tensor:
+    """`_pool_positions` of a sequence from those of two consecutive pieces, `(b, d)`, and their real positions."""
+    if pooling == "mean":
+        # fp32 stops counting after some ten million pieces.
+        return before.double() + value if value.device.type != "mps" else before + value
+    if pooling == "max":
+        return torch.maximum(before, value.to(before.dtype))
+    if pooling == "first":
+        return torch.where(count_before > 0, before, value.to(before.dtype))
+    return torch.where(count > 0, value.to(before.dtype), before)
 
 
 class LyraPreTrainedModel(PreTrainedModel):
@@ -577,7 +595,7 @@ class LyraModel(LyraPreTrainedModel):
         hidden_states = self.encoder(*self._embed_or_windows(inputs, mask, output_hidden_states))
         return LyraModelOutput(
             last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
-            pooler_output=self.encoder.final_norm(self.encoder.pool(hidden_states[-1], mask)),
+            pooler_output=self.encoder.pool(hidden_states[-1], mask),
             hidden_states=hidden_states if output_hidden_states else None,
         )
 
@@ -619,14 +637,14 @@ class LyraModel(LyraPreTrainedModel):
             hidden_states = (embeds,) * (1 + len(encoder.pgc) + len(encoder.layers))  # (b, 0, d) each
         last = hidden_states[-1]
         if cache.pooled is not None:
-            pooled = encoder.read_pooled(cache.pooled).to(last.dtype)
+            pooled = encoder.read_pooled(cache.pooled, last.dtype)
         elif more:
-            pooled = last.new_zeros(last.shape[0], last.shape[2])  # until the first position is answered
+            pooled = last.new_zeros(last.shape[0], encoder.pooled_size)  # until the first position is answered
         else:
             raise ValueError("every sequence must have at least one position, got length 0")
         return LyraModelOutput(
             last_hidden_state=encoder.final_norm(last),
-            pooler_output=encoder.final_norm(pooled),
+            pooler_output=pooled,
             hidden_states=hidden_states if every_block else None,
             cache_params=cache.without(answer.stop, encoder.halo) if more else None,
         )
@@ -694,7 +712,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
         self.num_labels = config.num_labels
         self.lyra = LyraModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        size = config.hidden_size if self.per_token else self.lyra.encoder.pooled_size
+        self.classifier = nn.Linear(size, config.num_labels)
         if config.ensemble_size > 1:
             member = copy.deepcopy(config)
             member.ensemble_size = 1
@@ -711,9 +730,10 @@ class LyraClassificationModel(LyraPreTrainedModel):
         Raises:
             ValueError: if there are fewer, or their configs differ.
         """
-        first, *others = members
+        first = members[0]
         config = copy.deepcopy(first.config)
-        if not others or any(other.config.to_dict() != config.to_dict() for other in others):
+        settings = [model.config.to_dict() | {"_name_or_path": ""} for model in members]
+        if len(members) < 2 or any(other != settings[0] for other in settings):
             raise ValueError(f"`members` must be at least two models with the same config, got {len(members)} models")
         config.ensemble_size = len(members)
         ensemble = cls(config)
@@ -866,7 +886,7 @@ class Lyra(nn.Module):
         num_s4_layers: S4D layers.
         d_state: state size of each channel.
         dropout: probability inside the S4D layers and before the read-out.
-        pool: `"mean"`, `"max"`, `"first"`, `"last"`, or `None` for an output at every position.
+        pool: as `pooling` of [`LyraConfig`], or `None` for an output at every position.
 
     Example:
 
@@ -905,7 +925,7 @@ class Lyra(nn.Module):
         self.projection = nn.Linear(d_input, d_model)
         self.encoder = LyraEncoder(config)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = nn.Linear(d_model, d_output)
+        self.decoder = nn.Linear(d_model if pool is None else self.encoder.pooled_size, d_output)
         self.apply(_initialize)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -918,9 +938,9 @@ class Lyra(nn.Module):
         embeds = self.projection(x)
         mask = _as_mask(mask, embeds)
         hidden_states = self.encoder(embeds, mask)[-1]
-        if self.pool is not None:
-            hidden_states = self.encoder.pool(hidden_states, mask)
-        return self.decoder(self.dropout(self.encoder.final_norm(hidden_states)))
+        final_norm, pool = self.encoder.final_norm, self.encoder.pool
+        vectors = final_norm(hidden_states) if self.pool is None else pool(hidden_states, mask)
+        return self.decoder(self.dropout(vectors))
 
     def count_parameters(self) -> int:
         """Number of trainable parameters."""

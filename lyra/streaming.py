@@ -205,7 +205,7 @@ def _two_readings(
                 yield start, logits
         if pooled is not None:
             with torch.inference_mode():
-                logits = _logits(model, encoder.final_norm(encoder.read_pooled(pooled).to(hidden.dtype))[0])
+                logits = _logits(model, encoder.read_pooled(pooled, hidden.dtype)[0])
             yield 0, logits
 
 

@@ -371,3 +371,65 @@ def test_collator():
     outputs = [{"input_ids": [3, 4, 5], "labels": [1.0, 0.0, 1.0]}]  # as many outputs as residues
     batch = LyraCollator(tokenizer, per_token=False)(outputs)
     assert batch["labels"].shape == (1, 3) and batch["labels"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("group=a", [0.5, 1.5, 2.5, 3.5]),
+        ("group != a", [4.5, 5.5, 6.5, 7.5, 8.5]),
+        ("label>3.5", [4.5, 5.5, 6.5, 7.5, 8.5]),
+        ("label <= 3.5", [0.5, 1.5, 2.5, 3.5]),
+    ],
+)
+def test_rows_that_fulfil_a_condition(tmp_path, condition, kept):
+    path = write(tmp_path, {"sequence": SEQUENCES, "label": VALUES, "group": ["a"] * 4 + ["b"] * 5})
+    prepared = found(path, where=[condition], task="regression")
+    assert sorted(float(row["label"]) for rows in prepared.rows.values() for row in rows) == kept
+    assert f"rows: {len(kept)} of 9 where {condition}" in prepared.notes
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("label", "--where: expected column=value"),
+        ("nothing=1", "--where: .*sequence"),
+        ("label>many", "--where.*expected a number, got 'many'"),
+        ("sequence>3", r"row 1 .*'sequence': expected a number"),
+        ("label=77", "no row is left"),
+    ],
+)
+def test_bad_conditions(tmp_path, condition, message):
+    with pytest.raises(InputError, match=message):
+        found(table(tmp_path, VALUES), where=[condition])
+
+
+def test_a_threshold_makes_two_classes(tmp_path):
+    prepared = found(table(tmp_path, VALUES, split=["train"] * 7 + ["val", "test"]), label_threshold=2.5)
+    assert (prepared.task.name, prepared.task.names) == ("classification", ("0", "1"))
+    assert prepared.dataset["train"]["labels"] == [0, 0, 0, 1, 1, 1, 1]
+    with pytest.raises(InputError, match=r"row 3 .*expected a number, got 'x'"):
+        found(table(tmp_path, [*VALUES[:2], "x", *VALUES[3:]]), label_threshold=2.5)
+
+
+def test_folds_share_out_the_rows_with_equal_sequences_together(tmp_path):
+    rng = np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list("ACDE"), 3)) for _ in range(200)]
+    path = table(tmp_path, rng.normal(size=200), sequences=sequences)
+    tests = [found(path, folds=4, fold=k).rows["test"] for k in (1, 2, 3, 4)]
+    whole = [row for rows in found(path).rows.values() for row in rows]
+    assert sorted(str(row) for rows in tests for row in rows) == sorted(map(str, whole))
+    for k, rows in enumerate(tests):
+        others = {row["sequence"] for i, each in enumerate(tests) if i != k for row in each}
+        assert rows and not others & {row["sequence"] for row in rows}
+
+
+@pytest.mark.parametrize("flags", [{"folds": 3}, {"fold": 1}, {"folds": 3, "fold": 4}, {"folds": 1, "fold": 1}])
+def test_bad_folds(tmp_path, flags):
+    with pytest.raises(InputError, match="--folds and --fold"):
+        found(table(tmp_path, VALUES), **flags)
+
+
+def test_folds_want_a_table_without_a_split(tmp_path):
+    with pytest.raises(InputError, match="without a split"):
+        found(table(tmp_path, VALUES, split=["train"] * 7 + ["val", "test"]), folds=3, fold=1)

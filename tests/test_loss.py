@@ -28,6 +28,57 @@ def test_regression_is_standardised_and_answers_in_label_units(tiny):
     torch.testing.assert_close(outputs.loss, F.mse_loss(raw[:, 0], (labels - 30) / 20))
 
 
+def test_class_weights(tiny):
+    kind = "single_label_classification"
+    model = LyraForSequenceClassification(tiny(num_labels=3, problem_type=kind, class_weights=[1.0, 2.0, 0.5])).eval()
+    labels = torch.tensor([0, 2, -100, 1])
+    outputs = model(IDS, labels=labels)
+    each = F.cross_entropy(outputs.logits, labels, reduction="none", ignore_index=-100)
+    torch.testing.assert_close(outputs.loss, (each * torch.tensor([1.0, 0.5, 0.0, 2.0])).sum() / 3)
+
+    kind = "multi_label_classification"
+    model = LyraForTokenClassification(tiny(num_labels=2, problem_type=kind, class_weights=[3.0, 1.0])).eval()
+    labels = torch.randint(0, 2, (4, 6, 2)).float()
+    outputs = model(IDS, labels=labels)
+    weights = torch.tensor([3.0, 1.0])
+    expected = F.binary_cross_entropy_with_logits(outputs.logits, labels, pos_weight=weights)
+    torch.testing.assert_close(outputs.loss, expected)
+
+
+def test_rank_labels(tiny):
+    """Against normal scores and an interpolation computed by scipy and numpy."""
+    from scipy import stats
+
+    measured = np.sort(np.random.default_rng(0).exponential(size=400))
+    quantiles = np.quantile(measured, (np.arange(64) + 0.5) / 64)
+    plain = LyraForSequenceClassification(tiny(num_labels=1)).eval()
+    ranked = LyraForSequenceClassification(tiny(num_labels=1, label_quantiles=quantiles.tolist())).eval()
+    ranked.load_state_dict(plain.state_dict())
+    raw = plain(IDS).logits[:, 0]
+    labels = torch.tensor([0.2, 0.7, 1.5, 2.5])
+    probability = np.interp(labels.numpy(), quantiles, (np.arange(64) + 0.5) / 64)
+    scores = torch.tensor(stats.norm.ppf(probability), dtype=torch.float32)
+    outputs = ranked(IDS, labels=labels)
+    torch.testing.assert_close(outputs.loss, F.mse_loss(raw, scores), rtol=1e-4, atol=1e-5)
+    inside = np.interp(stats.norm.cdf(raw.detach().numpy()), (np.arange(64) + 0.5) / 64, quantiles)
+    torch.testing.assert_close(outputs.logits[:, 0].detach().numpy(), inside.astype(np.float32), rtol=0.02, atol=0.02)
+
+
+def test_answers_on_rank_labels_keep_the_order_beyond_the_data_and_where_labels_tie(tiny):
+    from lyra.modeling_lyra import _for_training, _in_label_units
+
+    quantiles = np.quantile([0.0] * 50 + list(range(1, 51)), (np.arange(32) + 0.5) / 32).tolist()
+    config = tiny(num_labels=1, problem_type="regression", label_quantiles=quantiles)
+    answers = _in_label_units(torch.linspace(-6, 6, 200).unsqueeze(-1), config)[:, 0]
+    assert (answers.diff() > 0).all() and answers[-1] > 60
+    tied = _for_training(torch.tensor([[0.0], [-5.0]]), config)[:, 0]
+    torch.testing.assert_close(tied[0], torch.special.ndtri(torch.tensor(0.25)), atol=0.03, rtol=0)
+    assert tied[1] < tied[0]
+    several = tiny(num_labels=2, problem_type="regression", label_quantiles=[quantiles, [2 * q for q in quantiles]])
+    both = _in_label_units(torch.zeros(3, 2), several)
+    torch.testing.assert_close(both[:, 1], 2 * both[:, 0])
+
+
 def test_several_outputs_with_missing_measurements(tiny):
     config = tiny(num_labels=2, problem_type="regression", label_mean=[1.0, -100.0], label_std=[2.0, 5.0])
     model = LyraForSequenceClassification(config).eval()

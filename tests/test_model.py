@@ -116,7 +116,7 @@ def test_the_quick_start_of_the_plain_module():
     assert model(x).shape == (32, 1)
     assert model.count_parameters() == sum(p.numel() for p in model.parameters()) == 94_145
     assert Lyra(d_output=3, pool=None)(x).shape == (32, 100, 3)
-    for pool in ("mean", "max", "first", "last"):
+    for pool in ("mean", "max", "first", "last", "mean_last"):
         assert Lyra(pool=pool)(x).shape == (32, 1)
 
 

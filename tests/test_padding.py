@@ -22,7 +22,7 @@ def batch(side):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last", "mean_last"])
 @pytest.mark.parametrize("with_mask", [True, False])
 def test_sequences(tiny, side, bidirectional, pooling, with_mask):
     config = tiny(bidirectional=bidirectional, pooling=pooling, num_labels=3, num_hidden_layers=2, final_norm=True)
@@ -76,7 +76,7 @@ def test_not_even_nan_at_pads_matters(tiny):
     torch.testing.assert_close(model(inputs_embeds=embeds, attention_mask=mask).pooler_output, clean, **TOLERANCE)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last", "mean_last"])
 def test_a_row_without_positions_is_zero(tiny, pooling):
     model = LyraModel(tiny(pooling=pooling)).eval()
     pooled = model(torch.tensor([[3, 4], [0, 0]])).pooler_output

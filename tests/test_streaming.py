@@ -32,7 +32,7 @@ def in_pieces(model, inputs, name="input_ids", masks=None, **kwargs):
 
 
 @pytest.mark.parametrize("sizes", [[50], [1] * 20, [3, 0, 40], [1, 2, 90, 6], [100]])
-@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last", "mean_last"])
 @pytest.mark.parametrize(
     "options", [{}, {"num_hidden_layers": 3, "pgc_kernel_size": 5, "pgc_residual": True}, {"pgc_expansion_factors": []}]
 )
@@ -61,7 +61,7 @@ def test_long_pieces_by_windows(tiny):
     torch.testing.assert_close(states, model(inputs_embeds=model.embeddings(ids)).last_hidden_state, **EXACT)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "first", "last", "mean_last"])
 def test_masked_pieces(tiny, pooling):
     model = LyraModel(tiny(pooling=pooling)).double().eval()
     ids = torch.randint(3, 23, (3, 60))
@@ -146,7 +146,7 @@ def test_streams_equal_whole_sequences(tiny, short_pieces, bidirectional, layers
     assert [part.start for part in parts] == [sum(len(p.logits) for p in parts[:i]) for i in range(len(parts))]
     actual = np.concatenate([part.logits for part in parts])
     np.testing.assert_allclose(actual, tokens(**ids).logits[0].detach(), rtol=1e-6, atol=1e-6)
-    for pooling in ("mean", "max", "first", "last"):
+    for pooling in ("mean", "max", "first", "last", "mean_last"):
         config.pooling = pooling
         sequence = LyraForSequenceClassification(config).double().eval()
         (part,) = stream(sequence, chopped(SEQUENCE[:letters]))

@@ -191,6 +191,40 @@ def test_config_files(table, tmp_path):
     assert record["hyperparameters"]["epochs"] == 1 and record["selected_by"] == "rmse"
 
 
+def test_recipes_are_flags_that_others_override(table, tmp_path):
+    path = table(composition)
+    assert (
+        run(
+            path,
+            tmp_path / "m",
+            "--recipe",
+            "ours",
+            "--learning_rate",
+            "0.01",
+            "--config_overrides",
+            "hidden_size=8",
+            "state_size=4",
+        )
+        == 0
+    )
+    record = json.loads((tmp_path / "m" / "metrics.json").read_text())
+    settings = record["hyperparameters"]
+    assert (settings["learning_rate"], settings["lr_scheduler_type"], settings["label_transform"]) == (
+        0.01,
+        "cosine",
+        "rank",
+    )
+
+
+def test_balanced_class_weights(table, tmp_path):
+    path = table(lambda sequence: "rare" if sequence.count("A") > 1 else "common")
+    assert run(path, tmp_path / "m", "--class_weights", "balanced") == 0
+    weights = json.loads((tmp_path / "m" / "config.json").read_text())["class_weights"]
+    with open(path) as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert labels.count("common") > labels.count("rare") and weights[0] < 1 < weights[1]
+
+
 def test_early_stopping(table, tmp_path):
     flags = ["--num_train_epochs", "50", "--early_stopping_patience", "1", "--learning_rate", "1e-9"]
     assert run(table(composition), tmp_path / "out", *flags) == 0

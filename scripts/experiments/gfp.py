@@ -1,0 +1,115 @@
+"""What each part of Lyra is worth on GFP, and what state and channels are.
+
+Trains on 10,000 of the training variants of `gfp_relso` (the paper's one-layer model), selects on 1,500 others and
+scores 3,000 variants of the test split.
+
+    python scripts/experiments/gfp.py --data_dir ../shared/data
+"""
+
+import argparse
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from learners import ROOT, Model, Split, fit, lyra, over_seeds, run, save
+from matplotlib.figure import Figure
+from torch import nn
+
+from lyra.data import DataArguments, pad, prepare
+from lyra.modeling_lyra import LyraPGC
+
+SEEDS, STEPS, LEARNING_RATE = (0, 1), 600, 2e-3
+STATES = WIDTHS = (16, 32, 64, 128)
+
+
+class AdditivePGC(LyraPGC):
+    """The gate is added instead of multiplied."""
+
+    def interact(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return x + gate
+
+
+class UngatedPGC(LyraPGC):
+    """A standard convolution: no gate, GELU instead."""
+
+    def interact(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return F.gelu(x)
+
+
+def paper(**settings: int) -> Model:
+    return lyra(**{"bidirectional": False, "num_hidden_layers": 1} | settings)
+
+
+def with_pgc(kind: type[LyraPGC]) -> Model:
+    model = paper()
+    for block in model.lyra.encoder.pgc:
+        block.__class__ = kind  # the same weights, another product
+    return model
+
+
+def without_s4d() -> Model:
+    model = paper()
+    model.lyra.encoder.layers = nn.ModuleList()
+    return model
+
+
+PARTS = {
+    "full": paper,
+    "no PGC": lambda: paper(pgc_expansion_factors=[]),
+    "no S4D": without_s4d,
+    "additive gate": lambda: with_pgc(AdditivePGC),
+    "standard convolution": lambda: with_pgc(UngatedPGC),
+}
+
+
+@cache
+def splits(data_dir: Path) -> list[Split]:
+    data = prepare(DataArguments(data=str(data_dir / "gfp_relso.csv.gz")))
+    chosen = {"train": (0, 10000), "validation": (0, 1500), "test": (0, 3000)}
+    order = torch.Generator().manual_seed(0)
+    result = []
+    for split, (start, stop) in chosen.items():
+        rows = torch.randperm(len(data.sequences[split]), generator=order)[start:stop]
+        ids = pad(data.tokenizer.encode_bulk(data.sequences[split]), 0)
+        result.append((ids[rows], torch.tensor(data.dataset[split]["labels"], dtype=torch.float32)[rows]))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the table")
+    data_dir = parser.parse_args().data_dir
+
+    def ablate(part: str, seed: int) -> dict[str, float]:
+        return fit(PARTS[part], *splits(data_dir), STEPS, LEARNING_RATE, seed)
+
+    def resize(state: int, width: int, seed: int) -> dict[str, float]:
+        build = lambda: paper(state_size=state, hidden_size=width)  # noqa: E731
+        return fit(build, *splits(data_dir), STEPS, LEARNING_RATE, seed)
+
+    parts = run("gfp_ablation", [{"part": part, "seed": seed} for seed in SEEDS for part in PARTS], ablate)
+    sizes = sorted({(state, 64) for state in STATES} | {(64, width) for width in WIDTHS})
+    jobs = [{"state": state, "width": width, "seed": seed} for seed in SEEDS for state, width in sizes]
+    rows = run("gfp_size", jobs, resize)
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    bars, states, widths = figure.subplots(1, 3)
+    means, deviations = zip(*(over_seeds(parts, "spearman", part=part) for part in PARTS), strict=True)
+    bars.barh(list(PARTS)[::-1], means[::-1], xerr=deviations[::-1], color="C0")
+    bars.set(xlabel="test Spearman", xlim=(min(means) - 0.05, max(means) + 0.02))
+    points = [over_seeds(rows, "spearman", state=state, width=64) for state in STATES]
+    states.errorbar(STATES, *zip(*points, strict=True), marker="o", capsize=3)
+    states.set(
+        xlabel="state size (64 channels)", ylabel="test Spearman", xscale="log", xticks=STATES, xticklabels=STATES
+    )
+    points = [over_seeds(rows, "spearman", state=64, width=width) for width in WIDTHS]
+    widths.errorbar(WIDTHS, *zip(*points, strict=True), marker="o", capsize=3)
+    widths.set(xlabel="channels (state 64)", xscale="log", xticks=WIDTHS, xticklabels=WIDTHS)
+    for axis in (states, widths):
+        axis.minorticks_off()
+    save(figure, "gfp")
+
+
+if __name__ == "__main__":
+    main()
