@@ -11,6 +11,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.05,
         "label_transform": "rank",
-        "config_overrides": ["bidirectional=true", "num_hidden_layers=2"],
+        "config_overrides": ["bidirectional=true", "num_hidden_layers=2", "pooling=mean_last"],
     },
 }
