@@ -233,7 +233,7 @@ class Job:
         data, main = self.data, args.process_index == 0
         set_seed(args.seed)
         model = _build_model(self.model_args, data, self.build)
-        _check_new_columns(data, model.config)
+        _check_new_columns(data, model.config, self.model_args.ensemble)
         if main:
             print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
             print(f"training: {args.world_size} process(es), {_batch_size(args)} sequences per step", flush=True)
@@ -256,8 +256,8 @@ class Job:
         if not main:
             return {}
         model.to(args.device).eval()
-        record = {"best_epoch": _best_epoch(trainer)}
         history = trainer.state.log_history
+        record = {"best_epoch": _best_epoch(trainer), "training_seconds": round(history[-1]["train_runtime"], 1)}
         return self._score_and_write(output, model, record, args.seed, history)
 
     def run_ensemble(self, output: Path) -> dict[str, Any]:
@@ -277,26 +277,28 @@ class Job:
         records = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
         kept = ("best_epoch", "validation", "test", "training_seconds")
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
-        record = {"members": members}
+        seconds = sum(member["training_seconds"] for member in members)
+        record = {"members": members, "training_seconds": round(seconds, 1)}
         return self._score_and_write(output, model, record, self.args.seed, [])
 
     def _score_and_write(
         self, output: Path, model: LyraClassificationModel, record: dict[str, Any], seed: int, history: list[Any]
     ) -> dict[str, Any]:
+        """Scores both splits and fills the folder.
+
+        Args:
+            record: what is known of the training.
+            history: the log of the Trainer, empty for an ensemble.
+        """
         data = self.data
-        if history:
-            training_seconds = history[-1]["train_runtime"]
-        else:
-            training_seconds = sum(member["training_seconds"] for member in record["members"])
-        answers = {split: compute_logits(model, data.tokenizer, data.sequences[split]) for split in ("validation",)}
+        validation = compute_logits(model, data.tokenizer, data.sequences["validation"])
         before = time.monotonic()
-        answers["test"] = compute_logits(model, data.tokenizer, data.sequences["test"])
+        test = compute_logits(model, data.tokenizer, data.sequences["test"])
         per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
-        record = _record(self, model, answers, seed) | record
-        record["training_seconds"] = round(training_seconds, 1)
+        record = _record(self, model, {"validation": validation, "test": test}, seed) | record
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)
-        _write(output, model, data, answers["test"], record, history)
+        _write(output, model, data, test, record, history)
         return record
 
 
@@ -424,10 +426,10 @@ def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
         raise
 
 
-def _check_new_columns(data: Prepared, config: LyraConfig) -> None:
+def _check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None:
     """Raises InputError if the table already has a column that its predictions would add."""
     zeros = np.zeros((1, len(data.task.names)) if data.task.per_token else len(data.task.names))
-    answer = Answers([zeros], [zeros])
+    answer = Answers([zeros], [zeros] if ensemble > 1 else None)
     extend_row(data.source, dict.fromkeys(_columns(data)), prediction_columns(answer, config, data.task.per_token)[0])
 
 
@@ -444,6 +446,7 @@ def _build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Ly
         "problem_type": data.task.problem_type,
         **dict.fromkeys(LABEL_FIELDS),
         **_label_fields(model_args, data),
+        "ensemble_size": 1,
     }
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:
@@ -494,7 +497,8 @@ def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
             raise InputError(f"--class_weights: only for classes, the task is {data.task.name}")
         mean, std = _label_scale(data, flat)
         if model_args.label_transform == "rank":
-            return {"label_quantiles": _one_or_list([_label_quantiles(column) for column in flat.T])}
+            columns = zip(data.task.names, flat.T, strict=True)
+            return {"label_quantiles": _one_or_list([_label_quantiles(data, name, values) for name, values in columns])}
         return {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
     if weights == "none":
         return {}
@@ -525,10 +529,15 @@ def _label_scale(data: Prepared, labels: np.ndarray) -> tuple[list[float], list[
     return mean.tolist(), std.tolist()
 
 
-def _label_quantiles(labels: np.ndarray) -> list[float]:
+def _label_quantiles(data: Prepared, name: str, labels: np.ndarray) -> list[float]:
     """Quantiles of one output at the probabilities (i + 1/2) / count."""
-    labels = labels[~np.isnan(labels)]
-    return np.quantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES).tolist()
+    quantiles = np.nanquantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
+    if quantiles[0] == quantiles[-1]:
+        raise InputError(
+            f"{data.source}, column {name!r}: all but a few labels are {quantiles[0]:g}, so that ranks tell nothing; "
+            "--label_transform standardize"
+        )
+    return quantiles.tolist()
 
 
 def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

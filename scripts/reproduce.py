@@ -277,6 +277,24 @@ def report() -> str:
     return "\n".join(parts)
 
 
+def short_table() -> str:
+    """What the README shows: our recipe beside the paper's and the best baseline."""
+    rows = ["| task | metric | best baseline | paper's recipe | our recipe | ensemble |", "|---|---|---|---|---|---|"]
+    for file in sorted(RECORDS.glob("*.json")):
+        records = json.loads(file.read_text())["records"]
+        task = read_task(file.stem)
+        by_model = {model: [r for r in records if r["model"] == model] for model in _TITLES}
+        baselines = [rs for model, rs in by_model.items() if rs and model in ("linear", "cnn", "transformer")]
+        best = max(baselines, key=lambda rs: np.mean(by_seed(rs, "test", task["metric"])), default=[])
+        cells = [
+            mean_and_spread(rs, "test", task["metric"]) if rs else ""
+            for rs in (best, by_model["paper"], by_model["ours"], by_model["ensemble"])
+        ]
+        cells[0] += f" ({_TITLES[best[0]['model']]})" if best else ""
+        rows.append(f"| {file.stem} | {task['metric']} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def summary_table(loaded: dict[str, list[dict[str, Any]]]) -> str:
     """Test scores of every task and model; the best of the first five columns in bold, the ensemble apart."""
     rows = ["| task | metric | " + " | ".join(_TITLES.values()) + " |", "|---" * (len(_TITLES) + 2) + "|"]

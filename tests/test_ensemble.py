@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from lyra import LyraForSequenceClassification, LyraForTokenClassification
+from lyra import LyraConfig, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
 from lyra.cli import main
 from lyra.inference import load_model, predict, stream
 
@@ -73,7 +73,7 @@ def test_long_sequences_and_streams(tiny, tmp_path, monkeypatch):
     ensemble = LyraForSequenceClassification.as_ensemble(members(tiny, num_labels=1))
     with pytest.raises(ValueError, match="a single model"):
         stream(ensemble, ["MK"])
-    from lyra import LyraTokenizer, inference
+    from lyra import inference
 
     whole = inference.compute_logits(ensemble, LyraTokenizer(), ["MKTAYIAK"])
     monkeypatch.setattr(inference, "_LONGEST_WHOLE", 4)
@@ -148,3 +148,24 @@ def test_an_interrupted_ensemble_goes_on(table, tmp_path, monkeypatch):
     assert seeds == [42, 43, 43]  # the finished member was not trained again
     scores = [json.loads((tmp_path / name / "metrics.json").read_text())["test"] for name in ("whole", "m")]
     assert scores[0] == scores[1]
+
+
+def test_fine_tuning_an_ensemble_starts_from_its_first_member(table, tmp_path):
+    ensemble = LyraForSequenceClassification.as_ensemble(
+        [LyraForSequenceClassification(LyraConfig(hidden_size=8, state_size=4, num_labels=1)) for _ in range(2)]
+    )
+    ensemble.save_pretrained(tmp_path / "e")
+    LyraTokenizer().save_pretrained(tmp_path / "e")
+    flags = [
+        "--model_name_or_path",
+        str(tmp_path / "e"),
+        "--num_train_epochs",
+        "1",
+        "--learning_rate",
+        "1e-9",
+        "--use_cpu",
+    ]
+    assert main(["train", table, "--output_dir", str(tmp_path / "m"), *flags]) == 0
+    tuned = load_model(str(tmp_path / "m"))[0]
+    assert len(tuned.members()) == 1
+    torch.testing.assert_close(tuned.lyra(IDS).pooler_output, ensemble.eval().lyra(IDS).pooler_output)

@@ -216,6 +216,13 @@ def test_recipes_are_flags_that_others_override(table, tmp_path):
     )
 
 
+def test_ranks_of_labels_that_are_all_but_equal(table, tmp_path, capsys):
+    values = iter([2.5] * 5 + [10.0] + [2.5] * 794)
+    path = table(lambda sequence: next(values), rows=800)
+    assert run(path, tmp_path / "m", "--task", "regression", "--label_transform", "rank") == 2
+    assert "all but a few labels are 2.5" in capsys.readouterr().err and not (tmp_path / "m").exists()
+
+
 def test_balanced_class_weights(table, tmp_path):
     path = table(lambda sequence: "rare" if sequence.count("A") > 1 else "common")
     assert run(path, tmp_path / "m", "--class_weights", "balanced") == 0

@@ -1,0 +1,156 @@
+"""Results: tasks that run, tables made from records alone, checkpoints that still say what they said."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    HfArgumentParser,
+)
+
+from lyra.data import DataArguments
+from lyra.inference import compute_logits, load_model
+from lyra.training import LyraTrainingArguments, ModelArguments
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import reproduce  # noqa: E402
+
+TASKS = sorted(file.stem for file in reproduce.TASKS.glob("*.yaml"))
+RECORDS = sorted(reproduce.RECORDS.glob("*.json"))
+CARDS = sorted(file.parent for file in (ROOT / "model_cards").glob("*/config.json"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_flags_of_lyra_train(name, tmp_path):
+    task = reproduce.read_task(name)
+    assert set(task) == {"name", "title", "data", "metric", "epochs", "flags", "source", "published"}
+    for model in reproduce.MODELS:
+        flags = reproduce._flags(task, model, tmp_path) | {"output_dir": str(tmp_path), "use_cpu": True}
+        if "folds" in flags:
+            flags["fold"] = 1
+        HfArgumentParser((DataArguments, ModelArguments, LyraTrainingArguments)).parse_dict(flags)
+
+
+def test_the_tables_are_those_of_the_records():
+    assert (ROOT / "docs" / "results.md").read_text() == reproduce.report()
+    assert reproduce.short_table() in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
+def test_records_say_what_was_done(file):
+    records = json.loads(file.read_text())["records"]
+    assert len({record["data"]["sha256"] for record in records}) == 1
+    assert len({(r["model"], r["seed"], r["fold"]) for r in records}) == len(records)
+    for record in records:
+        assert record["command"].startswith(f"python scripts/reproduce.py {file.stem} --recipe ")
+        assert record["hyperparameters"]["seed"] == record["seed"] and record["versions"]["torch"]
+        assert record["n"] == records[0]["n"] or record["fold"] is not None
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sequence", "label"])
+        for _ in range(80):
+            sequence = "".join(rng.choice(list("ACGT"), 8))
+            writer.writerow([sequence, sequence.count("A") + rng.normal()])
+    small = {"per_device_train_batch_size": 32, "use_cpu": True}
+    monkeypatch.setattr(reproduce, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    facts = {"title": "A", "data": "t.csv", "metric": "spearman", "epochs": 1, "source": "here", "published": []}
+    return facts | {"name": "t", "flags": small}
+
+
+@pytest.mark.parametrize("model", list(reproduce.MODELS))
+def test_every_model_trains_and_is_scored_once(task, tmp_path, model, monkeypatch):
+    records = reproduce.run_model(task, model, 2, tmp_path, tmp_path / "runs")
+    kinds = {"linear": ["linear"], "ours": ["ours", "ours", "ensemble"]}.get(model, [model] * 2)
+    assert [record["model"] for record in records] == kinds
+    assert all(-1 <= record["test"]["spearman"] <= 1 and record["training_seconds"] >= 0 for record in records)
+    monkeypatch.setattr(reproduce, "train", None)  # nothing is trained or scored again
+    assert reproduce.run_model(task, model, 2, tmp_path, tmp_path / "runs") == records
+    reproduce.write_records(task, records[:1])
+    reproduce.write_records(task, records)
+    stored = json.loads((tmp_path / "records" / "t.json").read_text())["records"]
+    assert stored == json.loads(json.dumps(records))
+    assert reproduce.task_table(task, records).count("\n") == 1 + len(set(kinds))
+
+
+def test_folds(task, tmp_path):
+    task["flags"] |= {"folds": 2}
+    records = reproduce.run_model(task, "linear", 3, tmp_path, tmp_path / "runs")
+    assert [record["fold"] for record in records] == [1, 2]
+    assert sum(record["n"]["test"] for record in records) == 80
+
+
+def test_per_residue_and_variable_lengths_have_linear_baselines(tmp_path):
+    from linear_baseline import fit_and_score
+
+    from lyra.data import prepare
+
+    rng = np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list("ACDEFGHIKL"), rng.integers(8, 20))) for _ in range(60)]
+    labels = ["".join("01"[letter in "ACDE"] for letter in sequence) for sequence in sequences]
+    (tmp_path / "residues.csv").write_text(
+        "sequence,label\n" + "\n".join(map(",".join, zip(sequences, labels, strict=True)))
+    )
+    scores = fit_and_score(prepare(DataArguments(data=str(tmp_path / "residues.csv"))), "mcc", 0)["test"]
+    assert scores["mcc"] == 1.0  # a residue's class is its letter
+    counted = [f"{s},{s.count('A') / len(s)}" for s in sequences]
+    (tmp_path / "whole.csv").write_text("sequence,label\n" + "\n".join(counted))
+    assert (
+        fit_and_score(prepare(DataArguments(data=str(tmp_path / "whole.csv"))), "spearman", 0)["test"]["spearman"] > 0.5
+    )
+
+
+def test_wrong_arguments(monkeypatch, capsys):
+    for argv, message in ((["nothing"], "expected a task among"), (["gfp_relso", "--seeds", "0"], "--seeds")):
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", *argv])
+        assert reproduce.main() == 2 and message in capsys.readouterr().err
+
+
+def test_a_release_is_complete_and_holds_no_data(task, tmp_path):
+    reproduce.run_model(task, "ours", 2, tmp_path, tmp_path / "runs")
+    reproduce.release(task, tmp_path / "runs")
+    folder = tmp_path / "model_cards" / "t"
+    assert {"README.md", "example.json", "metrics.json", "model.safetensors", "modeling_lyra.py"} <= {
+        file.name for file in folder.iterdir()
+    }
+    assert not (folder / "predictions.csv").exists() and not (folder / "plots").exists()
+    text = "".join(file.read_text() for file in folder.iterdir() if file.suffix in (".md", ".json"))
+    with open(tmp_path / "t.csv") as file:
+        assert not any(row["sequence"] in text for row in csv.DictReader(file))
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
+def test_released_checkpoints_say_what_they_said(folder):
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
+    example = json.loads((folder / "example.json").read_text())
+    assert example["sequence"] == reproduce.generated_sequence(*_alphabet(folder))
+    model, tokenizer = load_model(str(folder))
+    logits = compute_logits(model, tokenizer, [example["sequence"]]).logits[0]
+    expected = np.array(example["logits"], dtype=np.float32)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    if reproduce._machine().items() <= example.items():  # elsewhere the last bits may differ
+        assert np.array_equal(logits, expected)
+    head = AutoModelForTokenClassification if model.per_token else AutoModelForSequenceClassification
+    loaded = head.from_pretrained(folder, trust_remote_code=True).eval()
+    tokens = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)(example["sequence"], return_tensors="pt")
+    with torch.no_grad():
+        np.testing.assert_allclose(loaded(**tokens).logits[0].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def _alphabet(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    return settings["alphabet"], settings["pair_offset"]
