@@ -9,10 +9,11 @@ scores 3,000 variants of the test split.
 import argparse
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from learners import ROOT, Model, Split, fit, lyra, over_seeds, run, save
+from learners import ROOT, Model, Split, fit, load, lyra, over_seeds, run, save, shown, table
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -21,6 +22,7 @@ from lyra.modeling_lyra import LyraPGC
 
 SEEDS, STEPS, LEARNING_RATE = (0, 1), 600, 2e-3
 STATES = WIDTHS = (16, 32, 64, 128)
+SIZES = sorted({(state, 64) for state in STATES} | {(64, width) for width in WIDTHS})
 
 
 class AdditivePGC(LyraPGC):
@@ -48,9 +50,16 @@ def with_pgc(kind: type[LyraPGC]) -> Model:
     return model
 
 
+class Skipped(nn.Module):
+    """In the place of an S4D layer, which also spreads the rows of distinct windows over the positions."""
+
+    def forward(self, rows: torch.Tensor, pads: None, index: torch.Tensor | None = None) -> torch.Tensor:
+        return rows if index is None else rows[index]
+
+
 def without_s4d() -> Model:
     model = paper()
-    model.lyra.encoder.layers = nn.ModuleList()
+    model.lyra.encoder.layers = nn.ModuleList([Skipped()])
     return model
 
 
@@ -76,6 +85,19 @@ def splits(data_dir: Path) -> list[Split]:
     return result
 
 
+def report() -> str:
+    parts, sizes = load("gfp_ablation"), load("gfp_size")
+    header = ["test Spearman", "test R2", "parameters"]
+    first = [[part, *_cells(parts, part=part)] for part in PARTS]
+    second = [[state, width, *_cells(sizes, state=state, width=width)] for state, width in SIZES]
+    return table(["model", *header], first) + "\n" + table(["state", "channels", *header], second)
+
+
+def _cells(rows: list[dict[str, Any]], **settings: Any) -> list[str]:
+    parameters, _ = over_seeds(rows, "parameters", **settings)
+    return [shown(rows, "spearman", **settings), shown(rows, "r2", **settings), f"{parameters:,.0f}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the table")
@@ -89,8 +111,7 @@ def main() -> None:
         return fit(build, *splits(data_dir), STEPS, LEARNING_RATE, seed)
 
     parts = run("gfp_ablation", [{"part": part, "seed": seed} for seed in SEEDS for part in PARTS], ablate)
-    sizes = sorted({(state, 64) for state in STATES} | {(64, width) for width in WIDTHS})
-    jobs = [{"state": state, "width": width, "seed": seed} for seed in SEEDS for state, width in sizes]
+    jobs = [{"state": state, "width": width, "seed": seed} for seed in SEEDS for state, width in SIZES]
     rows = run("gfp_size", jobs, resize)
 
     figure = Figure(figsize=(11, 3.4), layout="constrained")
@@ -109,6 +130,7 @@ def main() -> None:
     for axis in (states, widths):
         axis.minorticks_off()
     save(figure, "gfp")
+    print(report())
 
 
 if __name__ == "__main__":

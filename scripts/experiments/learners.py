@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from reference_models import build_cnn, build_transformer  # noqa: E402
+import benchmark_speed  # noqa: E402, F401
+import reference_models  # noqa: E402
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer  # noqa: E402
 from lyra.data import pad  # noqa: E402
@@ -37,12 +38,12 @@ def lyra(**settings: Any) -> Model:
 
 
 def cnn() -> Model:
-    return build_cnn(LyraForSequenceClassification, LyraConfig(num_labels=1, hidden_dropout_prob=0.05))
+    return reference_models.build_cnn(LyraForSequenceClassification, LyraConfig(num_labels=1, hidden_dropout_prob=0.05))
 
 
 def transformer() -> Model:
     config = LyraConfig(num_labels=1, hidden_dropout_prob=0.05, hidden_size=48)
-    return build_transformer(LyraForSequenceClassification, config)
+    return reference_models.build_transformer(LyraForSequenceClassification, config)
 
 
 def encode(rows: list[dict[str, Any]]) -> Split:
@@ -54,7 +55,7 @@ def encode(rows: list[dict[str, Any]]) -> Split:
 def fit(
     build: Callable[[], Model], train: Split, validation: Split, test: Split, steps: int, lr: float, seed: int
 ) -> dict[str, float]:
-    """Trains a new model with AdamW and a cosine schedule; scores the test split with the best of ten evaluations.
+    """Trains a new model with AdamW and a cosine schedule; scores the test split with the best of five evaluations.
 
     Labels are standardised by the training split.
 
@@ -78,7 +79,7 @@ def fit(
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if (step + 1) % max(1, steps // 10) == 0:
+        if (step + 1) % max(1, steps // 5) == 0:
             r2 = _score(model, *validation, mean, std)["r2"]
             if r2 > best:
                 best, scores = r2, _score(model, *test, mean, std)
@@ -110,6 +111,23 @@ def run(name: str, jobs: list[dict[str, Any]], work: Callable[..., dict[str, Any
             DOCS.mkdir(parents=True, exist_ok=True)
             file.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     return rows
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    """The rows of `docs/experiments/<name>.json`."""
+    return json.loads((DOCS / f"{name}.json").read_text())
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def shown(rows: list[dict[str, Any]], value: str, **settings: Any) -> str:
+    """`over_seeds` as text."""
+    mean, deviation = over_seeds(rows, value, **settings)
+    return f"{mean:.3f} ± {deviation:.3f}"
 
 
 def over_seeds(rows: list[dict[str, Any]], value: str, **settings: Any) -> tuple[float, float]:

@@ -6,7 +6,7 @@ nothing was learned, the test R2 is 0.
 """
 
 import numpy as np
-from learners import cnn, encode, fit, lyra, over_seeds, run, save, transformer
+from learners import cnn, encode, fit, load, lyra, over_seeds, run, save, shown, table, transformer
 from matplotlib.figure import Figure
 
 from lyra.alphabet_lyra import AMINO_ACIDS
@@ -14,7 +14,7 @@ from lyra.alphabet_lyra import AMINO_ACIDS
 KINDS = ("sigmoid 1", "all 2", "all 4", "parity 2", "parity 3", "parity 4", "parity 6")
 SEEDS, SITES, LENGTH, SIZE = (0, 1), 12, 40, 3000
 MODELS = {"Lyra": lyra, "Transformer": transformer, "CNN": cnn}
-STEPS, LEARNING_RATE = 2000, 2e-3
+STEPS, LEARNING_RATE = 1000, 2e-3
 
 
 def landscape(kind: str, rng: np.random.Generator, mutated: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def landscape(kind: str, rng: np.random.Generator, mutated: np.ndarray) -> np.nd
     name, order = kind.split()
     first = mutated[:, : int(order)]
     if name == "sigmoid":
-        return 1 / (1 + np.exp(-mutated @ rng.normal(scale=3, size=SITES)))
+        return 1 / (1 + np.exp(-(mutated @ rng.normal(scale=3, size=SITES))))
     return first.all(axis=1).astype(float) if name == "all" else first.sum(axis=1) % 2.0
 
 
@@ -42,6 +42,12 @@ def work(kind: str, model: str, seed: int) -> dict[str, float]:
     return fit(MODELS[model], train, validation, test, STEPS, LEARNING_RATE, seed)
 
 
+def report() -> str:
+    rows = load("nonpolynomial")
+    cells = [[kind, *(shown(rows, "r2", kind=kind, model=model) for model in MODELS)] for kind in KINDS]
+    return table(["landscape", *MODELS], cells)
+
+
 def main() -> None:
     jobs = [{"kind": kind, "model": model, "seed": seed} for seed in SEEDS for kind in KINDS for model in MODELS]
     rows = run("nonpolynomial", jobs, work)
@@ -53,6 +59,7 @@ def main() -> None:
     axis.set(xticks=range(len(KINDS)), xticklabels=KINDS, ylabel="test R2")
     axis.legend(loc="lower left")
     save(figure, "nonpolynomial")
+    print(report())
 
 
 if __name__ == "__main__":

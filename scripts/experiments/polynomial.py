@@ -5,23 +5,36 @@ noiseless fitness, over the degree and the number of training variants.
 """
 
 import numpy as np
-from learners import cnn, encode, fit, lyra, over_seeds, run, save, transformer
+from learners import cnn, encode, fit, load, lyra, over_seeds, run, save, shown, table, transformer
 from matplotlib.figure import Figure
 
 from lyra.simulation import random_landscape, simulate
 
 DEGREES, SIZES, SEEDS = (1, 3, 5), (1000, 4000, 16000), (0, 1)
 MODELS = {"Lyra": lyra, "Transformer": transformer, "CNN": cnn}
-STEPS, LEARNING_RATE = 2000, 2e-3
+STEPS, LEARNING_RATE = 1000, 2e-3
 
 
 def work(degree: int, size: int, model: str, seed: int) -> dict[str, float]:
     rng = np.random.default_rng([seed, degree])
-    rows = simulate(rng, random_landscape(rng, order=degree), 20000)
+    rows = simulate(rng, random_landscape(rng, order=degree), 19000)
     for row in rows[16000:]:
         row["label"] = row["fitness"]
-    train, validation, test = encode(rows[:size]), encode(rows[16000:18000]), encode(rows[18000:])
+    train, validation, test = encode(rows[:size]), encode(rows[16000:17000]), encode(rows[17000:])
     return fit(MODELS[model], train, validation, test, STEPS, LEARNING_RATE, seed)
+
+
+def report() -> str:
+    rows = load("polynomial")
+    header = ["degree", "training variants", *MODELS]
+    return table(
+        header,
+        [
+            [degree, size, *(shown(rows, "r2", degree=degree, size=size, model=model) for model in MODELS)]
+            for degree in DEGREES
+            for size in SIZES
+        ],
+    )
 
 
 def main() -> None:
@@ -42,6 +55,7 @@ def main() -> None:
     figure.axes[0].set_ylabel("test R2")
     figure.axes[0].legend()
     save(figure, "polynomial")
+    print(report())
 
 
 if __name__ == "__main__":
