@@ -111,7 +111,12 @@ ALPHABETS = {
 }
 # All codes over all codes would not fit the tokenizer's bytes.
 _PAIRED = {
-    name: replace(ALPHABETS[name], codes={code: ALPHABETS[name].codes[code] for code in synonym + "N"}, silent="-")
+    name: replace(
+        ALPHABETS[name],
+        name=f"{name} in pairs (letters, N, gap)",
+        codes={code: ALPHABETS[name].codes[code] for code in synonym + "N"},
+        silent="-",
+    )
     for name, synonym in (("dna", "U"), ("rna", "T"))
 }
 
@@ -153,8 +158,8 @@ def _with_synonyms(name: str, alphabet: Alphabet, changes: list[str]) -> Alphabe
         known = (*alphabet.codes, *alphabet.silent, *alphabet.letters)
         if not re.fullmatch("[!-~]=[!-~]", change) or letter != letter.upper() or letter in alphabet.letters:
             raise ValueError(f"`alphabet` {name!r}: expected a character, = and what it is read as, got {change!r}")
-        if meaning not in known:
-            raise ValueError(f"`alphabet` {name!r}: {meaning!r} is not in {alphabet.name!r}")
+        if meaning not in known or meaning == letter:
+            raise ValueError(f"`alphabet` {name!r}: {letter!r} cannot be read as {meaning!r}")
         codes = {code: members for code, members in alphabet.codes.items() if code != letter}
         silent = alphabet.silent.replace(letter, "")
         if meaning in silent:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .recipes import RECIPES
 from .tables import InputError, one_line
 
 _USAGE = """usage: lyra COMMAND ...
@@ -91,12 +92,15 @@ def _train(argv: list[str]) -> None:
         prog="lyra train",
         allow_abbrev=False,
     )
+    _add_recipe(parser)
     if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in flags) and not {"-h", "--help"} & set(
         flags
     ):
         raise InputError("--output_dir DIR is missing")
     try:
-        data_args, model_args, args, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
+        data_args, model_args, args, _, unknown = parser.parse_args_into_dataclasses(
+            flags, return_remaining_strings=True
+        )
     except (ValueError, ImportError) as error:
         raise InputError(one_line(error)) from None
     if unknown:
@@ -160,13 +164,25 @@ def _table_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def _recipe_flags(flags: list[str]) -> list[str]:
-    """The flags with those of `--recipe` before them, so that what the user says himself counts."""
-    from .recipes import RECIPES
-
+    """The flags with those of `--recipe`, so that what the user says himself counts."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--recipe", choices=list(RECIPES), default="paper")
-    chosen, others = parser.parse_known_args(flags)
-    return _as_flags(RECIPES[chosen.recipe]) + others
+    _add_recipe(parser)
+    parser.add_argument("--config_overrides", "--config-overrides", nargs="+", default=[])
+    parser.add_argument("--model_name_or_path", "--model-name-or-path")
+    chosen, _ = parser.parse_known_args(flags)
+    recipe = dict(RECIPES[chosen.recipe])
+    overrides = recipe.pop("config_overrides", [])
+    merged = [*overrides, *chosen.config_overrides] if overrides and chosen.model_name_or_path is None else None
+    return _as_flags(recipe) + flags + _as_flags({"config_overrides": merged})
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        default="paper",
+        help="Settings that the other flags add to or override: the paper's, or this project's better ones.",
+    )
 
 
 def _config_flags(path: str) -> list[str]:
@@ -194,7 +210,7 @@ def _as_flags(values: dict[str, Any]) -> list[str]:
             value = [f"{field}={json.dumps(setting)}" for field, setting in value.items()]
         elif isinstance(value, dict):
             value = json.dumps(value)
-        flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        flags += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
     return flags
 
 

@@ -30,8 +30,8 @@ from .labels import (
     detect_task,
     is_mask,
     is_missing,
-    parse_finite,
     parse_labels,
+    parse_number,
     read_masks,
 )
 from .modeling_lyra import IGNORE_INDEX
@@ -117,7 +117,11 @@ class DataArguments:
         default=None, metadata={"help": "Column with a 0 for each residue without a label; found by its name."}
     )
     alphabet: str | None = field(
-        default=None, metadata={"help": "protein, dna, rna, or the letters of a custom alphabet; found from the data."}
+        default=None,
+        metadata={
+            "help": "protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for pairs, or "
+            "the letters of a custom alphabet; found from the data."
+        },
     )
     task: str | None = field(default=None, metadata={"help": "What to learn; found from the labels.", "choices": TASKS})
     pair_column: str | None = field(
@@ -198,24 +202,21 @@ def prepare(args: DataArguments) -> Prepared:
     table = load_table(args)
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = list(dict.fromkeys(column for row in table.rows for column in row))
-    for condition in args.where or ():
-        notes.append(_keep_rows(table, columns, condition))
+    notes += _keep_rows(table, args, columns)
     sequence_column = find_column(table.source, columns, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
-    sequences, tokenizer, found = _prepare_sequences(table, args, columns, sequence_column)
+    sequences, texts, tokenizer, found = _prepare_sequences(table, args, columns, sequence_column)
     notes += found
     labels, task, found = _prepare_labels(table, args, columns, sequence_column, sequences)
     notes += found
-    if args.pair_column is not None:
-        sequences = align_pairs(table, args.pair_column, sequences, tokenizer)
-    splits, found = _assign_splits(table, args, columns, sequences)
+    splits, found = _assign_splits(table, args, columns, texts)
     notes += found
-    splits, found = _check_leaks(splits, sequences, labels, args.drop_leaked)
+    splits, found = _check_leaks(splits, texts, labels, args.drop_leaked)
     notes += found
     indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
     _check_splits(table, task, labels, indices)
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
-    chosen = {split: [sequences[i] for i in indices[split]] for split in SPLITS}
+    chosen = {split: [texts[i] for i in indices[split]] for split in SPLITS}
     encoded = {s: _encode(tokenizer, task, chosen[s], [labels[i] for i in indices[s]]) for s in SPLITS}
     rows = {split: [table.rows[i] for i in indices[split]] for split in SPLITS}
     return Prepared(task, tokenizer, chosen, DatasetDict(encoded), rows, table.sha256, table.source, notes)
@@ -223,17 +224,19 @@ def prepare(args: DataArguments) -> Prepared:
 
 def _prepare_sequences(
     table: Table, args: DataArguments, columns: list[str], column: str
-) -> tuple[list[str], LyraTokenizer, list[str]]:
-    """The checked sequences, or first sequences of pairs, what reads them, and what was found."""
+) -> tuple[list[str], list[str], LyraTokenizer, list[str]]:
+    """The checked sequences, their texts (another thing for pairs), what reads those, and what was found."""
     sequences = read_sequences(table, column)
     if args.pair_column is None:
         alphabet = args.alphabet or detect_alphabet(sequences)
-        if "+" in alphabet:
+        if len(get_alphabet(alphabet).members) > 1:
             raise InputError(f"--alphabet: {alphabet} reads pairs, name the second sequences with --pair_column")
         notes = [f"sequences: column {column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
         notes += check_letters(table, sequences, column, get_alphabet(alphabet), args.unknown)
-        return sequences, LyraTokenizer(alphabet), notes
+        return sequences, sequences, LyraTokenizer(alphabet), notes
     find_column(table.source, columns, args.pair_column, (), "pair")
+    if args.pair_column == column:
+        raise InputError(f"--pair_column: {column!r} is the sequence column")
     partners = read_sequences(table, args.pair_column)
     alphabet = args.alphabet or f"{detect_alphabet(sequences)}+{detect_alphabet(partners)}"
     try:
@@ -243,26 +246,24 @@ def _prepare_sequences(
     notes = [f"sequences: columns {column!r} and {args.pair_column!r}, alphabet {alphabet}{_unless(args.alphabet)}"]
     notes += check_letters(table, sequences, column, first, args.unknown)
     notes += check_letters(table, partners, args.pair_column, second, args.unknown)
-    return sequences, LyraTokenizer(alphabet, pair_offset=args.pair_offset), notes
-
-
-def align_pairs(table: Table, column: str, sequences: list[str], tokenizer: LyraTokenizer) -> list[str]:
-    """The texts of sequences and those aligned to them.
-
-    Raises:
-        InputError: naming the first row where the second sequence ends behind the first.
-    """
-    return [
-        align_pair(place, column, sequence, partner, tokenizer)
-        for place, sequence, partner in zip(table.places, sequences, read_sequences(table, column), strict=True)
+    tokenizer = LyraTokenizer(alphabet, pair_offset=args.pair_offset)
+    texts = [
+        align_pair(place, args.pair_column, sequence, partner, tokenizer)
+        for place, sequence, partner in zip(table.places, sequences, partners, strict=True)
     ]
+    return sequences, texts, tokenizer, notes
 
 
 def align_pair(place: Place, column: str, sequence: str, partner: str, tokenizer: LyraTokenizer) -> str:
+    """The text of two aligned sequences.
+
+    Raises:
+        InputError: naming the row where the second sequence ends behind the first.
+    """
     try:
         return tokenizer.align(sequence, partner)
     except ValueError as error:
-        raise InputError(f"{place}, column {column!r}: {error} (--pair_offset)") from None
+        raise InputError(f"{place}, column {column!r}: {error}") from None
 
 
 def _prepare_labels(
@@ -401,8 +402,28 @@ _CONDITION = re.compile(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-def _keep_rows(table: Table, columns: list[str], condition: str) -> str:
-    """Drops the rows of a table for which a condition of `--where` does not hold, in place; says how many."""
+def _keep_rows(table: Table, args: DataArguments, columns: list[str]) -> list[str]:
+    """Drops the rows of a table for which a condition of `--where` does not hold, in place; says how many.
+
+    Raises:
+        InputError: for a condition that cannot be read, or that leaves nothing of the table or of one of its splits.
+    """
+    notes = []
+    splits = _read_splits(table, args, columns)
+    for condition in args.where or ():
+        kept = _fulfils(table, columns, condition)
+        notes.append(f"rows: {sum(kept)} of {len(kept)} where {condition}")
+        table.rows, table.places = list(compress(table.rows, kept)), list(compress(table.places, kept))
+        table.splits = table.splits and list(compress(table.splits, kept))
+        if not table.rows:
+            raise InputError(f"{table.source}: no row is left by --where {condition!r}")
+        for split in sorted(set(splits or ()) - set(_read_splits(table, args, columns) or ())):
+            raise InputError(f"{table.source}: no row of the {split} split is left by --where {condition!r}")
+    return notes
+
+
+def _fulfils(table: Table, columns: list[str], condition: str) -> list[bool]:
+    """Whether a condition holds, of each row."""
     match = _CONDITION.fullmatch(condition)
     if match is None or match[1] not in columns:
         raise InputError(
@@ -410,19 +431,32 @@ def _keep_rows(table: Table, columns: list[str], condition: str) -> str:
             f"got {condition!r}"
         )
     column, sign, value = match.groups()
-    values = [row.get(column) for row in table.rows]
+    limit = parse_number(value)
     if sign in ("=", "!="):
-        kept = [(str(cell) == value) == (sign == "=") for cell in values]
-    else:
-        limit = parse_finite(f"--where {condition!r}", column, value)
-        numbers = [parse_finite(place, column, cell) for place, cell in zip(table.places, values, strict=True)]
-        kept = [_COMPARE[sign](number, limit) for number in numbers]
-    before = len(table.rows)
-    table.rows, table.places = list(compress(table.rows, kept)), list(compress(table.places, kept))
-    table.splits = table.splits and list(compress(table.splits, kept))
-    if not table.rows:
-        raise InputError(f"{table.source}: no row is left by --where {condition!r}")
-    return f"rows: {len(table.rows)} of {before} where {condition}"
+        return [_is_equal(row.get(column), value, limit) == (sign == "=") for row in table.rows]
+    if limit is None:
+        raise InputError(f"--where {condition!r}: expected a number after {sign}, got {value!r}")
+    kept = []
+    for place, row in zip(table.places, table.rows, strict=True):
+        number = parse_number(row.get(column))
+        if number is None:
+            raise InputError(f"{place}, column {column!r}: expected a number for --where, got {row.get(column)!r}")
+        kept.append(_COMPARE[sign](number, limit))
+    return kept
+
+
+def _is_equal(cell: Any, value: str, number: float | None) -> bool:
+    """Whether a cell is what a condition says: the same number, or the same text; true and false in any case."""
+    if isinstance(cell, bool):
+        return str(cell).lower() == value.lower()
+    if number is not None and (found := parse_number(cell)) is not None:
+        return found == number
+    return ("" if cell is None else str(cell)) == value
+
+
+def _read_splits(table: Table, args: DataArguments, columns: list[str]) -> list[str] | None:
+    """The splits that the data come with."""
+    return table.splits or _read_split_column(table, args, columns)
 
 
 # ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -534,7 +568,7 @@ def _assign_splits(
     table: Table, args: DataArguments, columns: list[str], sequences: list[str]
 ) -> tuple[list[str], list[str]]:
     """The split of every row, and what was decided."""
-    splits = table.splits or _read_split_column(table, args, columns)
+    splits = _read_splits(table, args, columns)
     notes = []
     if splits is None:
         splits = ["train"] * len(sequences)
@@ -575,6 +609,8 @@ def _take_fold(table: Table, args: DataArguments, splits: list[str], sequences: 
     if "test" in splits or "validation" in splits:
         raise InputError(f"{table.source}: --folds wants a table without a split, this one has one")
     groups = _shuffled_groups(splits, sequences, args.split_seed, "test")
+    if args.folds > len(groups):  # type: ignore[operator]
+        raise InputError(f"--folds: expected at most {len(groups)}, one per different sequence, got {args.folds}")
     for indices in groups[args.fold - 1 :: args.folds]:  # type: ignore[operator]
         for index in indices:
             splits[index] = "test"

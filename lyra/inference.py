@@ -234,7 +234,7 @@ def embed(
     device: str | None = None,
     revision: str | None = None,
 ) -> int:
-    """Writes the last hidden states of a table's sequences.
+    """Writes the last hidden states of a table's sequences, of an ensemble those of its first member.
 
     Args:
         model_name: a checkpoint folder or Hub id, of any head.
@@ -254,6 +254,8 @@ def embed(
         raise InputError(f"--vectors: expected 'mean' or 'residue', got {vectors!r}")
     _check_not_input(source, output)
     model, tokenizer = load_model(model_name, revision, bare=True)
+    if model.config.ensemble_size > 1:
+        print(f"{model_name}: an ensemble of {model.config.ensemble_size} models; the vectors are those of the first")
     model.to(best_device(device))
 
     def states(input_ids: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,7 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
         return "token_multilabel" if several else "token_classification"
     if several:
         return _detect_outputs(source, columns, cells)
-    numbers = [_parse_number(value) for value in values]
+    numbers = [parse_number(value) for value in values]
     if _share([number is not None for number in numbers]) < 0.5:
         if _share([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", str(value))) for value in values]) > 0.5:
             raise InputError(
@@ -106,7 +106,7 @@ def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> 
     if written <= {"0", "1", "true", "false"}:
         return "multilabel"
     for column, values in zip(columns, cells, strict=True):
-        if _share([_parse_number(value) is not None for value in values]) < 0.5:
+        if _share([parse_number(value) is not None for value in values]) < 0.5:
             raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {column!r}")
     return "regression"
 
@@ -193,7 +193,7 @@ def _symbols(value: Any, numbers: bool = True) -> list[Any]:
         return list(value)
     text = str(value).strip()
     parts = text.split()
-    if len(parts) > 1 and all(_parse_number(part) is not None for part in parts):
+    if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
         return [float(part) for part in parts] if numbers else parts
     return list("".join(parts))
 
@@ -212,7 +212,7 @@ def above_threshold(table: Table, column: str, values: list[Any], threshold: flo
     ]
 
 
-def parse_finite(place: Place | str, column: str, value: Any) -> float:
+def parse_finite(place: Place, column: str, value: Any) -> float:
     """A cell as a finite number.
 
     Raises:
@@ -220,7 +220,7 @@ def parse_finite(place: Place | str, column: str, value: Any) -> float:
     """
     if is_missing(value):
         raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
-    number = _parse_number(value)
+    number = parse_number(value)
     if number is None:
         raise InputError(f"{place}, column {column!r}: expected a number, got {value!r}")
     if not math.isfinite(number):
@@ -252,7 +252,8 @@ def _class_text(value: Any) -> str | None:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
 
 
-def _parse_number(value: Any) -> float | None:
+def parse_number(value: Any) -> float | None:
+    """A cell as a number, None if it is none."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, np.number)):
         return None
     if isinstance(value, str) and ("_" in value or not re.fullmatch(r"[\s\w.+-]+", value, re.ASCII)):
@@ -304,7 +305,7 @@ def read_masks(table: Table, column: str, sequences: list[str]) -> list[list[boo
     """
     masks = []
     for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
-        symbols = [_parse_number(symbol) for symbol in _symbols(row.get(column))]
+        symbols = [parse_number(symbol) for symbol in _symbols(row.get(column))]
         if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
             raise InputError(
                 f"{place}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got {len(symbols)} "

@@ -37,9 +37,12 @@ from .modeling_lyra import (
 from .plots import plot_confusion, plot_history, plot_measured, plot_roc
 from .tables import InputError, TableWriter, one_line
 
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINTS, _MEMBERS = "checkpoints", "members"
 _QUANTILES = 256
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
+# What a resumed run must have in common with the interrupted one, besides batch size, data and model.
+_SETTINGS = ["num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay"]
+_SETTINGS += ["seed"]
 _LOWER_IS_BETTER = ("loss", "rmse", "mae")
 
 
@@ -202,7 +205,7 @@ def train(
     _check_arguments(args, data_args, model_args)
     output = Path(args.output_dir)  # type: ignore[arg-type]
     if args.process_index == 0:
-        _check_output(output, args)
+        _check_output(output, args, model_args.ensemble)
     data = prepare(data_args)
     args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
     args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
@@ -241,7 +244,7 @@ class Job:
         patience = args.early_stopping_patience
         with _leaving_nothing_useless(output, main):
             if main:
-                _mark_run(output / _CHECKPOINTS, data, self.data_args, model, resuming=_is_resuming(args))
+                _mark_run(output, self._run_facts(args), resuming=_is_resuming(args))
             trainer = LyraTrainer(
                 model,
                 args,
@@ -258,18 +261,23 @@ class Job:
         model.to(args.device).eval()
         history = trainer.state.log_history
         record = {"best_epoch": _best_epoch(trainer), "training_seconds": round(history[-1]["train_runtime"], 1)}
+        record["run"] = self._run_facts(args)
         return self._score_and_write(output, model, record, args.seed, history)
 
     def run_ensemble(self, output: Path) -> dict[str, Any]:
         """Trains the members that are not yet there, and puts them together."""
         folders = []
         for seed in range(self.args.seed, self.args.seed + self.model_args.ensemble):
-            folders.append(output / "members" / str(seed))
-            if (folders[-1] / "metrics.json").exists():
-                continue  # of the interrupted run that this one resumes
+            folders.append(output / _MEMBERS / str(seed))
             args = copy.copy(self.args)
             args.seed, args.resume = seed, bool(_last_checkpoint(folders[-1]))
-            self.run(folders[-1], args)
+            finished = folders[-1] / "metrics.json"
+            if finished.exists():  # of the interrupted run that this one resumes
+                saved = json.loads(finished.read_text(encoding="utf-8"))["run"]
+                _compare_run(folders[-1], saved, self._run_facts(args))
+                continue
+            with _leaving_no_empty_folders(output):
+                self.run(folders[-1], args)
         if self.args.process_index != 0:
             return {}
         models = [load_model(str(folder))[0] for folder in folders]
@@ -280,6 +288,17 @@ class Job:
         seconds = sum(member["training_seconds"] for member in members)
         record = {"members": members, "training_seconds": round(seconds, 1)}
         return self._score_and_write(output, model, record, self.args.seed, [])
+
+    def _run_facts(self, args: LyraTrainingArguments) -> dict[str, Any]:
+        """What must not change when a run is resumed."""
+        settings = {name: getattr(args, name) for name in _SETTINGS}
+        facts = {
+            "data": self.data.sha256,
+            "data options": _without(asdict(self.data_args), "data", "labels"),
+            "model settings": _without(asdict(self.model_args), "ensemble", "model_name_or_path"),
+            "training settings": settings | {"batch size": _batch_size(args)},
+        }
+        return json.loads(json.dumps(facts, default=str))  # as a file has it
 
     def _score_and_write(
         self, output: Path, model: LyraClassificationModel, record: dict[str, Any], seed: int, history: list[Any]
@@ -325,7 +344,7 @@ def _check_arguments(args: LyraTrainingArguments, data_args: DataArguments, mode
         raise InputError(f"--early_stopping_patience: expected at least 1, got {args.early_stopping_patience}")
     if model_args.ensemble < 1 or (model_args.ensemble > 1 and args.resume_from_checkpoint):
         raise InputError(f"--ensemble: expected at least 1, and --resume to continue, got {model_args.ensemble}")
-    for name, seed in (("seed", args.seed), ("split_seed", data_args.split_seed)):
+    for name, seed in (("seed", args.seed + model_args.ensemble - 1), ("split_seed", data_args.split_seed)):
         if not 0 <= seed < 2**32:
             raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {seed}")
     if args.dataloader_num_workers < 0 or args.max_steps == 0:
@@ -355,16 +374,18 @@ def _selection_metric(chosen: str | None, data: Prepared) -> str:
     return chosen.removeprefix("eval_")
 
 
-def _check_output(output: Path, args: LyraTrainingArguments) -> None:
+def _check_output(output: Path, args: LyraTrainingArguments, ensemble: int) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
     checkpoint = _last_checkpoint(output)
     # What an interruption before the first checkpoint left behind is in nobody's way.
-    members = output / "members"
+    has_members = (output / _MEMBERS).is_dir()
     used = checkpoint or (output.is_dir() and any(item.name != _CHECKPOINTS for item in output.iterdir()))
     if used and not _is_resuming(args):
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
-    if args.resume and not checkpoint and not members.is_dir():
+    if args.resume and has_members and ensemble == 1:
+        raise InputError(f"{output}: --resume found an ensemble there, --ensemble is missing")
+    if args.resume and not checkpoint and not has_members:
         raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
     if args.resume_from_checkpoint and not Path(args.resume_from_checkpoint).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {args.resume_from_checkpoint!r}")
@@ -386,28 +407,36 @@ def _last_checkpoint(output: Path) -> str | None:
     return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
 
 
-def _mark_run(
-    checkpoints: Path, data: Prepared, data_args: DataArguments, model: LyraPreTrainedModel, resuming: bool
-) -> None:
-    """Notes what the checkpoints belong to; on resuming, compares.
-
-    Raises:
-        InputError: if they differ from those of the run to resume.
-    """
-    options = {name: value for name, value in asdict(data_args).items() if name not in ("data", "labels")}
-    run = {
-        "data": data.sha256,
-        "data options": options,
-        "model settings": json.loads(model.config.to_json_string(use_diff=False)),
-    }
-    file = checkpoints / "run.json"
-    if not resuming:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(run), encoding="utf-8")
+def _mark_run(output: Path, facts: dict[str, Any], resuming: bool) -> None:
+    """Notes what the checkpoints belong to; on resuming, compares."""
+    file = output / _CHECKPOINTS / "run.json"
+    if resuming:
+        _compare_run(output, json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}, facts)
         return
-    saved = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if changed := [name for name in run if saved.get(name) != run[name]]:
-        raise InputError(f"{checkpoints.parent}: cannot resume, {changed[0]} differ from the interrupted run")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def _compare_run(output: Path, saved: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Raises InputError if what is in a folder was made otherwise."""
+    if changed := [name for name in facts if saved.get(name) != facts[name]]:
+        raise InputError(f"{output}: cannot resume, {changed[0]} differ from the interrupted run")
+
+
+@contextmanager
+def _leaving_no_empty_folders(output: Path) -> Iterator[None]:
+    """Removes the folders of an ensemble that ends before the first checkpoint of its first member."""
+    try:
+        yield
+    except BaseException:
+        for folder in (output / _MEMBERS, output):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
 
 
 @contextmanager
@@ -451,12 +480,12 @@ def _build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Ly
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:
             raise InputError("--config_overrides: only for a new model, not with --model_name_or_path")
-        pretrained, _ = load_model(model_args.model_name_or_path, bare=True)
-        if pretrained.config.alphabet != data.tokenizer.alphabet:
-            raise InputError(
-                f"--model_name_or_path: {model_args.model_name_or_path} reads {pretrained.config.alphabet} sequences, "
-                f"these are {data.tokenizer.alphabet} (--alphabet)"
-            )
+        _, tokenizer = load_model(model_args.model_name_or_path, bare=True)
+        for name, flag in (("alphabet", "--alphabet"), ("pair_offset", "--pair_offset")):
+            known, given = getattr(tokenizer, name), getattr(data.tokenizer, name)
+            if known != given:
+                start = model_args.model_name_or_path
+                raise InputError(f"--model_name_or_path: {start} has {name} {known}, these data {given} ({flag})")
         return head.from_pretrained(model_args.model_name_or_path, ignore_mismatched_sizes=True, **fields)
     overrides = _parse_overrides(model_args.config_overrides or [])
     preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
@@ -532,7 +561,7 @@ def _label_scale(data: Prepared, labels: np.ndarray) -> tuple[list[float], list[
 def _label_quantiles(data: Prepared, name: str, labels: np.ndarray) -> list[float]:
     """Quantiles of one output at the probabilities (i + 1/2) / count."""
     quantiles = np.nanquantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
-    if quantiles[0] == quantiles[-1]:
+    if not quantiles[-1] - quantiles[0] > 1e-6 * abs(quantiles).max():  # what single precision tells apart
         raise InputError(
             f"{data.source}, column {name!r}: all but a few labels are {quantiles[0]:g}, so that ranks tell nothing; "
             "--label_transform standardize"

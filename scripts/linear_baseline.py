@@ -73,7 +73,10 @@ def _features(data: Prepared) -> tuple[Features, str]:
         return lambda sequences: normalize(counter.transform(sequences)), "frequencies of 1-3 letters"
 
     def ids(sequences: list[str]) -> np.ndarray:
-        return pad(tokenizer.encode_bulk(sequences), tokenizer.pad_token_id).numpy()
+        rows = np.full((len(sequences), len(train[0])), tokenizer.pad_token_id)
+        found = pad(tokenizer.encode_bulk(sequences), tokenizer.pad_token_id).numpy()[:, : rows.shape[1]]
+        rows[:, : found.shape[1]] = found
+        return rows
 
     known = ids(train)
     varying = np.flatnonzero(np.ptp(known, axis=0))

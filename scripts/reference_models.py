@@ -154,7 +154,7 @@ class ReferenceEncoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, *others: None, return_dict: bool = True) -> LyraModelOutput:
         x = self.embeddings(input_ids)
-        x = x + _sines(x.shape[1], x.shape[2])
+        x = x + _sines(x.shape[1], x.shape[2]).to(x.device)
         mask = input_ids != self.config.pad_token_id
         for block in self.blocks:
             x = block(x, None if mask.all() else mask)

@@ -50,6 +50,7 @@ _TITLES = {
     "ensemble": "Lyra, our recipe, ensemble",
 }
 _KEPT = ("validation", "test", "n", "parameters", "best_epoch", "training_seconds", "seconds_per_1000_predictions")
+_INCIDENTAL = ("data", "disable_tqdm", "ensemble")  # what does not change a run's numbers
 _SOURCES = ("data", "hyperparameters", "versions", "command")
 
 
@@ -64,10 +65,10 @@ def main() -> int:
     parser.add_argument("--release", action="store_true", help="copy the best seed of our recipe to model_cards/<task>")
     parser.add_argument("--table", action="store_true", help="write docs/results.md from the records, train nothing")
     arguments = parser.parse_args()
-    if arguments.table:
-        (ROOT / "docs" / "results.md").write_text(report(), encoding="utf-8")
-        return 0
     try:
+        if arguments.table:
+            (ROOT / "docs" / "results.md").write_text(report(), encoding="utf-8")
+            return 0
         task = read_task(arguments.task)
         if arguments.seeds < 1:
             raise InputError(f"--seeds: expected at least 1, got {arguments.seeds}")
@@ -131,6 +132,9 @@ def _run_ensemble(
     task: dict[str, Any], common: dict[str, Any], seeds: int, folder: Path, fold: int | None
 ) -> list[dict[str, Any]]:
     whole = _run_seed(task, "ours", common | {"seed": 0, "ensemble": seeds}, folder)
+    trained = sum(1 for _ in (folder / "members").glob("*/metrics.json")) or 1
+    if trained != seeds:
+        raise InputError(f"{folder}: holds {trained} seeds, --seeds is {seeds}; give {trained}, or another --runs")
     if seeds == 1:
         return [{"model": "ours", "seed": 0, "fold": fold} | whole]
     members = [json.loads((folder / "members" / str(seed) / "metrics.json").read_text()) for seed in range(seeds)]
@@ -139,9 +143,18 @@ def _run_ensemble(
 
 
 def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The record of one run, trained if its folder has none."""
-    file = folder / "metrics.json"
-    if not file.exists():
+    """The record of one run, trained if its folder has none; an ensemble grows to the members wanted.
+
+    Raises:
+        InputError: if the folder holds a run with other flags.
+    """
+    file, noted = folder / "metrics.json", folder.with_suffix(".json")
+    facts = {"task": task, "model": model} | {k: v for k, v in flags.items() if k not in _INCIDENTAL}
+    if noted.exists() and json.loads(noted.read_text()) != facts:
+        raise InputError(f"{noted}: the run beside it has other settings; remove both, or give another --runs")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    noted.write_text(json.dumps(facts))
+    if not file.exists() or len(json.loads(file.read_text()).get("members", ())) < flags.get("ensemble", 1) > 1:
         print(f"\n── {task['name']}, {model}, {folder.relative_to(folder.parents[1])}", flush=True)
         parser = HfArgumentParser((DataArguments, ModelArguments, LyraTrainingArguments))
         resume = any(folder.glob("checkpoints/checkpoint-*")) or (folder / "members").is_dir()
@@ -278,14 +291,14 @@ def report() -> str:
 
 
 def short_table() -> str:
-    """What the README shows: our recipe beside the paper's and the best baseline."""
+    """What the README shows: our recipe beside the paper's and the baseline that is best on validation."""
     rows = ["| task | metric | best baseline | paper's recipe | our recipe | ensemble |", "|---|---|---|---|---|---|"]
     for file in sorted(RECORDS.glob("*.json")):
         records = json.loads(file.read_text())["records"]
         task = read_task(file.stem)
         by_model = {model: [r for r in records if r["model"] == model] for model in _TITLES}
         baselines = [rs for model, rs in by_model.items() if rs and model in ("linear", "cnn", "transformer")]
-        best = max(baselines, key=lambda rs: np.mean(by_seed(rs, "test", task["metric"])), default=[])
+        best = max(baselines, key=lambda rs: np.mean(by_seed(rs, "validation", task["metric"])), default=[])
         cells = [
             mean_and_spread(rs, "test", task["metric"]) if rs else ""
             for rs in (best, by_model["paper"], by_model["ours"], by_model["ensemble"])

@@ -394,7 +394,7 @@ def test_rows_that_fulfil_a_condition(tmp_path, condition, kept):
     [
         ("label", "--where: expected column=value"),
         ("nothing=1", "--where: .*sequence"),
-        ("label>many", "--where.*expected a number, got 'many'"),
+        ("label>many", "--where.*expected a number after >, got 'many'"),
         ("sequence>3", r"row 1 .*'sequence': expected a number"),
         ("label=77", "no row is left"),
     ],
@@ -402,6 +402,21 @@ def test_rows_that_fulfil_a_condition(tmp_path, condition, kept):
 def test_bad_conditions(tmp_path, condition, message):
     with pytest.raises(InputError, match=message):
         found(table(tmp_path, VALUES), where=[condition])
+
+
+def test_conditions_compare_numbers_and_booleans_as_such(tmp_path):
+    path = tmp_path / "t.jsonl"
+    with open(path, "w") as file:
+        for i, (sequence, label) in enumerate(zip(SEQUENCES, VALUES, strict=True)):
+            file.write(json.dumps({"sequence": sequence, "label": label, "fold": float(i % 2), "ok": i < 6}) + "\n")
+    assert "rows: 5 of 9 where fold=0" in found(path, where=["fold=0"]).notes
+    assert "rows: 6 of 9 where ok=true" in found(path, where=["ok=true"]).notes
+
+
+def test_a_condition_must_leave_something_of_each_split(tmp_path):
+    path = table(tmp_path, VALUES, split=["train"] * 6 + ["validation", "test", "test"])
+    with pytest.raises(InputError, match="no row of the test split is left by --where 'label<7'"):
+        found(path, where=["label<7"])
 
 
 def test_a_threshold_makes_two_classes(tmp_path):
@@ -424,9 +439,12 @@ def test_folds_share_out_the_rows_with_equal_sequences_together(tmp_path):
         assert rows and not others & {row["sequence"] for row in rows}
 
 
-@pytest.mark.parametrize("flags", [{"folds": 3}, {"fold": 1}, {"folds": 3, "fold": 4}, {"folds": 1, "fold": 1}])
+BAD_FOLDS = [{"folds": 3}, {"fold": 1}, {"folds": 3, "fold": 4}, {"folds": 1, "fold": 1}, {"folds": 99, "fold": 1}]
+
+
+@pytest.mark.parametrize("flags", BAD_FOLDS)
 def test_bad_folds(tmp_path, flags):
-    with pytest.raises(InputError, match="--folds and --fold"):
+    with pytest.raises(InputError, match="--folds"):
         found(table(tmp_path, VALUES), **flags)
 
 

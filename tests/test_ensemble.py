@@ -54,9 +54,22 @@ def test_one_model_has_no_deviation(tiny):
 
 def test_members_must_agree(tiny):
     one, other = (LyraForSequenceClassification(tiny(num_labels=n)) for n in (1, 2))
-    for models in ([one], [one, other]):
-        with pytest.raises(ValueError, match="members"):
+    for models, message in (([], "got 0"), ([one], "got 1"), ([one, other], "num_labels")):
+        with pytest.raises(ValueError, match=message):
             LyraForSequenceClassification.as_ensemble(models)
+
+
+def test_ensembles_of_ensembles_have_all_members(tiny):
+    models = members(tiny, num_labels=1)
+    pair = LyraForSequenceClassification.as_ensemble(models[:2])
+    nested, flat = (LyraForSequenceClassification.as_ensemble(each) for each in ([pair, models[2]], models))
+    assert torch.equal(nested(IDS).logits, flat(IDS).logits)
+
+
+def test_embeddings_of_one_member_are_refused(tiny):
+    ensemble = LyraForSequenceClassification.as_ensemble(members(tiny, num_labels=1))
+    with pytest.raises(ValueError, match="inputs_embeds"):
+        ensemble(inputs_embeds=ensemble.lyra.embeddings(IDS))
 
 
 def test_loads_like_any_other(tiny, tmp_path):
@@ -148,6 +161,26 @@ def test_an_interrupted_ensemble_goes_on(table, tmp_path, monkeypatch):
     assert seeds == [42, 43, 43]  # the finished member was not trained again
     scores = [json.loads((tmp_path / name / "metrics.json").read_text())["test"] for name in ("whole", "m")]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--split_seed", "5"], ["--learning_rate", "0.5"], ["--config_overrides", "hidden_size=4", "state_size=4"]],
+)
+def test_finished_members_of_another_run_are_refused(table, tmp_path, capsys, change):
+    small = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "1", "--use_cpu"]
+    command = ["train", table, "--output_dir", str(tmp_path / "m"), *small]
+    assert main([*command, "--ensemble", "2"]) == 0
+    assert main([*command, "--ensemble", "3", "--resume", *change]) == 2
+    assert "differ from the interrupted run" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 2 and "--ensemble is missing" in capsys.readouterr().err
+    assert main([*command, "--ensemble", "3", "--resume"]) == 0  # one more member
+    assert len(json.loads((tmp_path / "m" / "metrics.json").read_text())["members"]) == 3
+
+
+def test_an_ensemble_that_ends_at_once_leaves_nothing(table, tmp_path):
+    command = ["train", table, "--output_dir", str(tmp_path / "m"), "--ensemble", "2", "--optim", "galore_adamw"]
+    assert main(command) == 2 and not (tmp_path / "m").exists()
 
 
 def test_fine_tuning_an_ensemble_starts_from_its_first_member(table, tmp_path):

@@ -48,8 +48,9 @@ def save(model, folder):
 
 @pytest.mark.parametrize("saved", HEADS.values())
 @pytest.mark.parametrize("auto", HEADS)
-def test_every_auto_class_loads_from_every_head(tiny, tmp_path, saved, auto):
-    model = saved(tiny(bidirectional=True, num_labels=3)).eval()
+@pytest.mark.parametrize("pooling", ["mean", "mean_last"])
+def test_every_auto_class_loads_from_every_head(tiny, tmp_path, saved, auto, pooling):
+    model = saved(tiny(bidirectional=True, num_labels=3, pooling=pooling)).eval()
     save(model, tmp_path)
     loaded = auto.from_pretrained(tmp_path).eval()
     assert type(loaded) is HEADS[auto]

@@ -56,12 +56,25 @@ def test_rank_labels(tiny):
     ranked.load_state_dict(plain.state_dict())
     raw = plain(IDS).logits[:, 0]
     labels = torch.tensor([0.2, 0.7, 1.5, 2.5])
-    probability = np.interp(labels.numpy(), quantiles, (np.arange(64) + 0.5) / 64)
-    scores = torch.tensor(stats.norm.ppf(probability), dtype=torch.float32)
+    knots = stats.norm.ppf((np.arange(64) + 0.5) / 64)
+    scores = torch.tensor(np.interp(labels.numpy(), quantiles, knots), dtype=torch.float32)
     outputs = ranked(IDS, labels=labels)
     torch.testing.assert_close(outputs.loss, F.mse_loss(raw, scores), rtol=1e-4, atol=1e-5)
-    inside = np.interp(stats.norm.cdf(raw.detach().numpy()), (np.arange(64) + 0.5) / 64, quantiles)
-    torch.testing.assert_close(outputs.logits[:, 0].detach().numpy(), inside.astype(np.float32), rtol=0.02, atol=0.02)
+    inside = np.interp(raw.detach().numpy(), knots, quantiles)
+    torch.testing.assert_close(outputs.logits[:, 0].detach().numpy(), inside.astype(np.float32), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_a_perfect_model_of_rank_labels_answers_the_labels(tiny, spread):
+    from lyra.modeling_lyra import _for_training, _in_label_units
+
+    measured = np.exp(spread * np.random.default_rng(0).normal(size=2000))
+    measured[:800] = 0  # many ties below a long tail
+    quantiles = np.quantile(measured, (np.arange(256) + 0.5) / 256)
+    config = tiny(num_labels=1, problem_type="regression", label_quantiles=quantiles.tolist())
+    labels = torch.tensor(np.quantile(measured, [0.1, 0.45, 0.6, 0.9, 0.99]), dtype=torch.float32).unsqueeze(-1)
+    answers = _in_label_units(_for_training(labels, config), config)
+    torch.testing.assert_close(answers, labels, rtol=1e-3, atol=float(1e-3 * quantiles[quantiles > 0][0]))
 
 
 def test_answers_on_rank_labels_keep_the_order_beyond_the_data_and_where_labels_tie(tiny):

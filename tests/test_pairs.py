@@ -51,6 +51,11 @@ def test_tokenizer():
     assert [ids.tolist() for ids in bulk] == [encoded["input_ids"], tokenizer("AC")["input_ids"]]
     with pytest.raises(ValueError, match="4 letters at offset 2 ends behind the sequence of 5"):
         tokenizer.align("ACGTA", "ACGT")
+    assert tokenizer.align("AC GTA\n", "c") == "A-C-GcT-A-"
+    with pytest.raises(ValueError, match="alphabet of pairs"):
+        LyraTokenizer("dna").align("A", "C")
+    with pytest.raises(ValueError, match="pair_offset"):
+        LyraTokenizer("dna+dna", pair_offset=-1)
 
 
 def test_offset_travels_with_the_tokenizer(tmp_path):
@@ -81,6 +86,7 @@ def test_prepare(tmp_path):
         ({"guides": [*GUIDES[:2], "ACGTACGT", *GUIDES[3:]]}, {}, r"row 3 .*'guide'.*ends behind the sequence of 8"),
         ({"guides": [*GUIDES[:2], "AC?", *GUIDES[3:]]}, {}, r"row 3 .*'guide'.*'\?'"),
         ({"guides": ["", *GUIDES[1:]]}, {}, r"row 1 .*'guide'.*sequence"),
+        ({}, {"pair_column": "sequence"}, "is the sequence column"),
         ({}, {"pair_column": "spacer"}, "no column 'spacer'"),
         ({}, {"alphabet": "dna"}, "dna\\+dna"),
         ({}, {"pair_column": None, "pair_offset": 0, "alphabet": "dna+dna"}, "--pair_column"),
@@ -107,6 +113,10 @@ def test_train_and_predict(tmp_path):
     with pytest.raises(InputError, match="row 1"):
         predict(str(tmp_path / "m"), table(tmp_path / "bad.csv", guides=["ACGTACGT"] * 6), str(tmp_path / "q.csv"))
     assert not (tmp_path / "q.csv").exists()
+    tuning = ModelArguments(model_name_or_path=str(tmp_path / "m"))
+    with pytest.raises(InputError, match="has pair_offset 2, these data 1"):
+        again = LyraTrainingArguments(output_dir=str(tmp_path / "n"), use_cpu=True)
+        train(DataArguments(data=path, pair_column="guide", pair_offset=1), tuning, again)
 
 
 def test_pairs_are_not_streamed():
@@ -121,6 +131,6 @@ def test_letters_read_as_others():
     assert alphabet.vector("B") == get_alphabet("protein").vector("B")
     tokenizer = LyraTokenizer("protein,J=-")
     assert tokenizer("jA")["input_ids"] == [len(tokenizer) - 1, 3] == tokenizer.encode_bulk(["JA"])[0].tolist()
-    for bad in ("protein,A=-", "protein,J", "protein,J=4", "protein,j=A", "protein,"):
+    for bad in ("protein,A=-", "protein,J", "protein,J=4", "protein,j=A", "protein,J=J", "protein,"):
         with pytest.raises(ValueError, match="alphabet"):
             LyraConfig(alphabet=bad)

@@ -176,7 +176,7 @@ def test_fine_tuning_from_a_checkpoint(table, tmp_path, capsys):
     assert model.config.num_labels == 2 and model.config.hidden_size == 8 and model.config.label_mean is None
     flags += ["--alphabet", "HPNC", "--unknown", "token"]
     assert main(["train", str(classes), "--output_dir", str(tmp_path / "third"), *flags]) == 2
-    assert "reads protein sequences, these are HPNC" in capsys.readouterr().err
+    assert "has alphabet protein, these data HPNC (--alphabet)" in capsys.readouterr().err
 
 
 def test_config_files(table, tmp_path):
@@ -209,11 +209,12 @@ def test_recipes_are_flags_that_others_override(table, tmp_path):
     )
     record = json.loads((tmp_path / "m" / "metrics.json").read_text())
     settings = record["hyperparameters"]
-    assert (settings["learning_rate"], settings["lr_scheduler_type"], settings["label_transform"]) == (
-        0.01,
-        "cosine",
-        "rank",
-    )
+    assert (settings["learning_rate"], settings["lr_scheduler_type"]) == (0.01, "cosine")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (config["hidden_size"], config["bidirectional"], config["pooling"]) == (8, True, "mean_last")
+    assert config["label_quantiles"] is not None
+    tuning = ["--recipe", "ours", "--model_name_or_path", str(tmp_path / "m"), "--num_train_epochs", "1", "--use_cpu"]
+    assert main(["train", str(path), "--output_dir", str(tmp_path / "tuned"), *tuning]) == 0
 
 
 def test_ranks_of_labels_that_are_all_but_equal(table, tmp_path, capsys):

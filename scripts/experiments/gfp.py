@@ -103,15 +103,16 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the table")
     data_dir = parser.parse_args().data_dir
 
-    def ablate(part: str, seed: int) -> dict[str, float]:
-        return fit(PARTS[part], *splits(data_dir), STEPS, LEARNING_RATE, seed)
+    def ablate(part: str, seed: int, steps: int) -> dict[str, float]:
+        return fit(PARTS[part], *splits(data_dir), steps, LEARNING_RATE, seed)
 
-    def resize(state: int, width: int, seed: int) -> dict[str, float]:
+    def resize(state: int, width: int, seed: int, steps: int) -> dict[str, float]:
         build = lambda: paper(state_size=state, hidden_size=width)  # noqa: E731
-        return fit(build, *splits(data_dir), STEPS, LEARNING_RATE, seed)
+        return fit(build, *splits(data_dir), steps, LEARNING_RATE, seed)
 
-    parts = run("gfp_ablation", [{"part": part, "seed": seed} for seed in SEEDS for part in PARTS], ablate)
-    jobs = [{"state": state, "width": width, "seed": seed} for seed in SEEDS for state, width in SIZES]
+    jobs = [{"part": part, "seed": seed, "steps": STEPS} for seed in SEEDS for part in PARTS]
+    parts = run("gfp_ablation", jobs, ablate)
+    jobs = [{"state": state, "width": width, "seed": seed, "steps": STEPS} for seed in SEEDS for state, width in SIZES]
     rows = run("gfp_size", jobs, resize)
 
     figure = Figure(figsize=(11, 3.4), layout="constrained")

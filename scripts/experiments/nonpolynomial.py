@@ -26,7 +26,7 @@ def landscape(kind: str, rng: np.random.Generator, mutated: np.ndarray) -> np.nd
     return first.all(axis=1).astype(float) if name == "all" else first.sum(axis=1) % 2.0
 
 
-def work(kind: str, model: str, seed: int) -> dict[str, float]:
+def work(kind: str, model: str, seed: int, steps: int) -> dict[str, float]:
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     wild, mutant = rng.choice(list(AMINO_ACIDS), LENGTH), rng.choice(list(AMINO_ACIDS), LENGTH)
     sites = rng.permutation(LENGTH)[:SITES]  # in no order, so that those that interact are apart
@@ -39,7 +39,7 @@ def work(kind: str, model: str, seed: int) -> dict[str, float]:
         letters[sites[choice]] = mutant[sites[choice]]
         rows.append({"sequence": "".join(letters), "label": float(labels)})
     train, validation, test = encode(rows[:SIZE]), encode(rows[SIZE : SIZE + 500]), encode(rows[SIZE + 500 :])
-    return fit(MODELS[model], train, validation, test, STEPS, LEARNING_RATE, seed)
+    return fit(MODELS[model], train, validation, test, steps, LEARNING_RATE, seed)
 
 
 def report() -> str:
@@ -49,7 +49,12 @@ def report() -> str:
 
 
 def main() -> None:
-    jobs = [{"kind": kind, "model": model, "seed": seed} for seed in SEEDS for kind in KINDS for model in MODELS]
+    jobs = [
+        {"kind": kind, "model": model, "seed": seed, "steps": STEPS}
+        for seed in SEEDS
+        for kind in KINDS
+        for model in MODELS
+    ]
     rows = run("nonpolynomial", jobs, work)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axis = figure.subplots()

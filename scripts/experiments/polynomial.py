@@ -1,7 +1,7 @@
 """Does Lyra learn multilinear polynomials better than a Transformer or a CNN of its size?
 
-The landscapes are those of `lyra.simulation`: 12 of 40 positions vary, with interactions up to a degree. Test R2 on
-noiseless fitness, over the degree and the number of training variants.
+The landscapes are those of `lyra.simulation`: 12 of 40 positions vary, with interactions up to a degree. Selected and
+scored (R2) on noiseless fitness, over the degree and the number of training variants.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ MODELS = {"Lyra": lyra, "Transformer": transformer, "CNN": cnn}
 STEPS, LEARNING_RATE = 1000, 2e-3
 
 
-def work(degree: int, size: int, model: str, seed: int) -> dict[str, float]:
+def work(degree: int, size: int, model: str, seed: int, steps: int) -> dict[str, float]:
     rng = np.random.default_rng([seed, degree])
     rows = simulate(rng, random_landscape(rng, order=degree), 19000)
     for row in rows[16000:]:
         row["label"] = row["fitness"]
     train, validation, test = encode(rows[:size]), encode(rows[16000:17000]), encode(rows[17000:])
-    return fit(MODELS[model], train, validation, test, STEPS, LEARNING_RATE, seed)
+    return fit(MODELS[model], train, validation, test, steps, LEARNING_RATE, seed)
 
 
 def report() -> str:
@@ -39,7 +39,7 @@ def report() -> str:
 
 def main() -> None:
     jobs = [
-        {"degree": degree, "size": size, "model": model, "seed": seed}
+        {"degree": degree, "size": size, "model": model, "seed": seed, "steps": STEPS}
         for seed in SEEDS
         for degree in DEGREES
         for size in SIZES
