@@ -2,7 +2,7 @@
 
     python scripts/reproduce.py gfp_relso                  all models, three seeds each
     python scripts/reproduce.py gfp_relso --recipe ours    one row of its table
-    python scripts/reproduce.py --table                    docs/results.md from the records
+    python scripts/reproduce.py --table                    docs/results.md and the README's table from the records
 
 A task is a file in `scripts/tasks/`. Every model learns from the same rows for as many epochs, is selected on
 the validation split and scores the test split once per seed. A run that was interrupted continues, one that is finished
@@ -63,11 +63,12 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="where models are trained")
     parser.add_argument("--record", action="store_true", help="write docs/results/<task>.json")
     parser.add_argument("--release", action="store_true", help="copy the best seed of our recipe to model_cards/<task>")
-    parser.add_argument("--table", action="store_true", help="write docs/results.md from the records, train nothing")
+    parser.add_argument("--table", action="store_true", help="write docs/results.md, print the README's table")
     arguments = parser.parse_args()
     try:
         if arguments.table:
             (ROOT / "docs" / "results.md").write_text(report(), encoding="utf-8")
+            print(short_table(), end="")
             return 0
         task = read_task(arguments.task)
         if arguments.seeds < 1:

@@ -1,6 +1,7 @@
 """Results: tasks that run, tables made from records alone, checkpoints that still say what they said."""
 
 import csv
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -154,3 +155,40 @@ def test_released_checkpoints_say_what_they_said(folder):
 def _alphabet(folder):
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     return settings["alphabet"], settings["pair_offset"]
+
+
+@pytest.mark.parametrize("name", ["polynomial", "nonpolynomial", "gfp", "length"])
+def test_the_experiments_tables_are_those_of_their_records(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "experiments"))
+    experiment = importlib.import_module(name)
+    assert experiment.report() in (ROOT / "docs" / "experiments.md").read_text()
+    assert (ROOT / "docs" / "experiments" / f"{name}.png").exists()
+
+
+def test_experiments_learn_and_are_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "experiments"))
+    learners, polynomial = (importlib.import_module(name) for name in ("learners", "polynomial"))
+    rng = np.random.default_rng(0)
+    rows = polynomial.simulate(rng, polynomial.random_landscape(rng, order=1), 400)
+    splits = [learners.encode(rows[start : start + 100]) for start in (0, 200, 300)]
+    small = lambda: learners.lyra(hidden_size=16, state_size=8)  # noqa: E731
+    monkeypatch.setattr(learners, "DOCS", tmp_path)
+    work = lambda seed: learners.fit(small, *splits, steps=60, lr=1e-2, seed=seed)  # noqa: E731
+    (row,) = learners.run("additive", [{"seed": 0}], work)
+    assert row["r2"] > 0.3
+    assert learners.run("additive", [{"seed": 0}], None) == [row] == learners.load("additive")
+
+
+def test_the_ablations_differ_where_they_should(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "experiments"))
+    gfp = importlib.import_module("gfp")
+    ids = torch.randint(3, 23, (2, 30))
+    answers, weights = {}, None
+    for name, build in gfp.PARTS.items():
+        torch.manual_seed(0)
+        model = build().eval()
+        answers[name] = model(ids).logits
+        if name in ("full", "additive gate", "standard convolution"):  # the same weights, another product
+            assert weights is None or all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+            weights = list(model.parameters())
+    assert len({tuple(answer.flatten().tolist()) for answer in answers.values()}) == len(gfp.PARTS)

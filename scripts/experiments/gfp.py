@@ -20,7 +20,7 @@ from torch import nn
 from lyra.data import DataArguments, pad, prepare
 from lyra.modeling_lyra import LyraPGC
 
-SEEDS, STEPS, LEARNING_RATE = (0, 1), 600, 2e-3
+SEEDS, STEPS, LEARNING_RATE = (0,), 600, 2e-3
 STATES = WIDTHS = (16, 32, 64, 128)
 SIZES = sorted({(state, 64) for state in STATES} | {(64, width) for width in WIDTHS})
 

@@ -130,7 +130,7 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
 def shown(rows: list[dict[str, Any]], value: str, **settings: Any) -> str:
     """`over_seeds` as text."""
     mean, deviation = over_seeds(rows, value, **settings)
-    return f"{mean:.3f} ± {deviation:.3f}"
+    return f"{mean:.3f}" + (f" ± {deviation:.3f}" if deviation else "")
 
 
 def over_seeds(rows: list[dict[str, Any]], value: str, **settings: Any) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lyra.alphabet_lyra import AMINO_ACIDS
 
 KINDS = ("sigmoid 1", "all 2", "all 4", "parity 2", "parity 3", "parity 4", "parity 6")
-SEEDS, SITES, LENGTH, SIZE = (0, 1), 12, 40, 3000
+SEEDS, SITES, LENGTH, SIZE = (0,), 12, 40, 3000
 MODELS = {"Lyra": lyra, "Transformer": transformer, "CNN": cnn}
 STEPS, LEARNING_RATE = 1000, 2e-3
 
@@ -62,7 +62,7 @@ def main() -> None:
         means, deviations = zip(*(over_seeds(rows, "r2", kind=kind, model=model) for kind in KINDS), strict=True)
         axis.bar(np.arange(len(KINDS)) + 0.27 * (i - 1), means, 0.25, yerr=deviations, label=model)
     axis.set(xticks=range(len(KINDS)), xticklabels=KINDS, ylabel="test R2")
-    axis.legend(loc="lower left")
+    axis.legend(loc="upper right")
     save(figure, "nonpolynomial")
     print(report())
 

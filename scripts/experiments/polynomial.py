@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lyra.simulation import random_landscape, simulate
 
-DEGREES, SIZES, SEEDS = (1, 3, 5), (1000, 4000, 16000), (0, 1)
+DEGREES, SIZES, SEEDS = (1, 3, 5), (1000, 4000, 16000), (0,)
 MODELS = {"Lyra": lyra, "Transformer": transformer, "CNN": cnn}
 STEPS, LEARNING_RATE = 1000, 2e-3
 
