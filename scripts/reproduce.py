@@ -50,6 +50,7 @@ _TITLES = {
     "ensemble": "Lyra, our recipe, ensemble",
 }
 _KEPT = ("validation", "test", "n", "parameters", "best_epoch", "training_seconds", "seconds_per_1000_predictions")
+_TABLES = "<!-- from here on written by scripts/reproduce.py --table -->\n\n"
 _INCIDENTAL = ("data", "disable_tqdm", "ensemble")  # what does not change a run's numbers
 _SOURCES = ("data", "hyperparameters", "versions", "command")
 
@@ -67,7 +68,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.table:
-            (ROOT / "docs" / "results.md").write_text(report(), encoding="utf-8")
+            file = ROOT / "docs" / "results.md"
+            text = file.read_text(encoding="utf-8").partition(_TABLES)[0]  # what people wrote stays
+            file.write_text(text + _TABLES + report(), encoding="utf-8")
             print(short_table(), end="")
             return 0
         task = read_task(arguments.task)
@@ -271,10 +274,10 @@ def mean_and_spread(records: list[dict[str, Any]], split: str, metric: str) -> s
 
 
 def report() -> str:
-    """`docs/results.md`, from the tasks and the records alone."""
+    """The tables of `docs/results.md`, from the tasks and the records alone."""
     loaded = {file.stem: json.loads(file.read_text())["records"] for file in sorted(RECORDS.glob("*.json"))}
     tasks = {name: read_task(name) for name in loaded}
-    parts = [_INTRODUCTION, summary_table(loaded), "## Task by task\n"]
+    parts = [summary_table(loaded), "## Task by task\n"]
     for name, records in loaded.items():
         task, n = tasks[name], records[0]["n"]
         parts.append(
@@ -334,15 +337,6 @@ def _outputs_table(task: dict[str, Any], records: list[dict[str, Any]]) -> str:
             cells = [mean_and_spread(chosen, "test", f"{column}_{metric}") for column in columns]
             rows.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
-
-
-_INTRODUCTION = """# Results
-
-Test scores by `scripts/reproduce.py`: every model of a task learns from the same rows for as many epochs (few,
-for two shared CPU cores), is selected on the validation split and scores the test split once per seed. Mean ± standard
-deviation over seeds 0, 1, 2; the best single model in bold. `python scripts/reproduce.py TASK --recipe NAME` repeats a
-row; the records, with data hash, settings and versions, are in [`docs/results/`](results).
-"""
 
 
 if __name__ == "__main__":

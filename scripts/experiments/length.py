@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from learners import benchmark_speed, load, lyra, reference_models, run, save, table
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 LENGTHS = (1024, 4096, 16384, 65536)
 MODELS = ("Lyra", "Transformer")
@@ -60,6 +61,7 @@ def main() -> None:
         for model in MODELS:
             axis.plot(LENGTHS, [row[value] for row in rows if row["model"] == model], marker="o", label=model)
         axis.set(xscale="log", yscale="log", xlabel="letters", ylabel=f"{value}, a training step")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     figure.axes[0].legend()
     save(figure, "length")
     print(report())
