@@ -209,8 +209,9 @@ def release(task: dict[str, Any], runs: Path) -> None:
 
     Nothing of the data goes along: no predictions, no plots, and a generated sequence in the card.
     """
-    members = (runs / task["name"] / "ours").glob("*/members/*/metrics.json")
-    records = {file.parent: json.loads(file.read_text()) for file in members}
+    ours = runs / task["name"] / "ours"
+    files = [*ours.glob("*/members/*/metrics.json")] or [*ours.glob("*/metrics.json")]
+    records = {file.parent: json.loads(file.read_text()) for file in files}
     if not records:
         raise InputError(f"--release: no trained models of our recipe in {runs / task['name']}")
     folder = max(records, key=lambda each: records[each]["validation"][task["metric"]])

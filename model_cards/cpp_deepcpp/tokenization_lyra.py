@@ -1,0 +1,147 @@
+"""Tokenization classes for Lyra: one token per residue."""
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.decoders import Fuse
+from tokenizers.models import BPE, WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, Alphabet, get_alphabet
+
+_WHITESPACE = " \t\n\v\f\r"
+_SKIP = 255  # no vocabulary reaches it: three special tokens and at most 94 printable characters
+
+
+class LyraTokenizer(PreTrainedTokenizerFast):
+    r"""
+    Construct a Lyra tokenizer: every character that is not white space becomes one token, no special token is added,
+    lower case counts as upper case, and a character outside the alphabet becomes one `<unk>`.
+
+    Args:
+        alphabet (`str`, *optional*, defaults to `"protein"`):
+            `"protein"`, `"dna"`, `"rna"`, or another name that [`LyraConfig`] takes.
+        pair_offset (`int`, *optional*, defaults to 0):
+            With an alphabet of pairs such as `"dna+dna"`, whose tokens are two characters each: the position of the
+            first sequence over which the second begins, see [`LyraTokenizer.align`].
+
+    Example:
+
+    ```python
+    >>> from lyra import LyraTokenizer
+
+    >>> LyraTokenizer("dna")("acg tn")["input_ids"]
+    [3, 4, 5, 6, 18]
+    ```
+    """
+
+    vocab_files_names = {"tokenizer_file": "tokenizer.json"}
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(self, alphabet: str = "protein", pair_offset: int = 0, **kwargs):
+        if pair_offset < 0:
+            raise ValueError(f"`pair_offset` must be at least 0, got {pair_offset}")
+        self.alphabet = alphabet
+        self.pair_offset = pair_offset
+        kwargs.pop("tokenizer_file", None)  # the alphabet says it all
+        kwargs.pop("tokenizer_object", None)
+        special = {"pad_token": PAD_TOKEN, "unk_token": UNK_TOKEN, "mask_token": MASK_TOKEN}
+        # Kept in tokenizer_config.json so that a plain PreTrainedTokenizerFast asks for the same inputs.
+        kwargs.setdefault("model_input_names", self.model_input_names)
+        names = {"alphabet": alphabet, "pair_offset": pair_offset}
+        super().__init__(tokenizer_object=_backend(get_alphabet(alphabet)), **names, **special | kwargs)
+        self._letters_per_token = len(get_alphabet(alphabet).members)
+        self._byte_table = _byte_table(alphabet) if self._letters_per_token == 1 else b""
+
+    def align(self, sequence: str, partner: str) -> str:
+        """The text of a pair of sequences, for an alphabet of pairs: their letters in turn.
+
+        Args:
+            sequence: the longer one.
+            partner: begins under position `pair_offset` of it; gaps stand under what it does not reach.
+
+        Raises:
+            ValueError: if the partner ends behind the sequence, or the alphabet is none of pairs.
+
+        Example:
+
+        ```python
+        >>> LyraTokenizer("dna+dna", pair_offset=1).align("ACGT", "CC")
+        'A-CCGCT-'
+        ```
+        """
+        if self._letters_per_token == 1:
+            raise ValueError(f"expected an alphabet of pairs such as 'dna+dna', this one is {self.alphabet!r}")
+        sequence, partner = "".join(sequence.split()), "".join(partner.split())
+        if self.pair_offset + len(partner) > len(sequence):
+            raise ValueError(
+                f"a partner of {len(partner)} letters at offset {self.pair_offset} ends behind the sequence of "
+                f"{len(sequence)}"
+            )
+        under = ("-" * self.pair_offset + partner).ljust(len(sequence), "-")
+        return "".join(map("".join, zip(sequence, under, strict=True)))
+
+    def encode_bulk(self, sequences: Iterable[str]) -> list[np.ndarray]:
+        """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.
+
+        ASCII text without white space goes through a table of 256 bytes, all sequences at once; other text, and text
+        in which a special token may be written out, goes through one by one.
+        """
+        sequences = list(sequences)
+        joined = "".join(sequences)
+        ends = list(accumulate(map(len, sequences)))
+        if self._is_plain(joined):
+            ids = np.frombuffer(bytearray(joined, "ascii").translate(self._byte_table), dtype=np.uint8)
+            if not ids.size or ids.max() != _SKIP:
+                return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return [self._encode_one(sequence) for sequence in sequences]
+
+    def _is_plain(self, text: str) -> bool:
+        """Whether each of its bytes is one token, or white space."""
+        return self._letters_per_token == 1 and len(self) == self.vocab_size and text.isascii() and "<" not in text
+
+    def _encode_one(self, sequence: str) -> np.ndarray:
+        if not self._is_plain(sequence):
+            return np.asarray(self(sequence)["input_ids"], dtype=np.uint8)
+        ids = np.frombuffer(bytearray(sequence, "ascii").translate(self._byte_table), dtype=np.uint8)
+        return ids[ids != _SKIP]
+
+    def train_new_from_iterator(self, *args, **kwargs):
+        """Raises: the vocabulary is the alphabet."""
+        raise ValueError("Lyra's vocabulary is fixed by its alphabet; for other letters use LyraTokenizer('ACGT...')")
+
+
+def _backend(alphabet: Alphabet) -> Tokenizer:
+    vocab = {token: index for index, token in enumerate(alphabet.tokens)}
+    split = [pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")]
+    if len(alphabet.members) == 1:
+        # Without merges, BPE gives one token per character, and with `fuse_unk=False` one `<unk>` per unknown one.
+        tokenizer = Tokenizer(BPE(vocab=vocab, merges=[], unk_token=UNK_TOKEN, fuse_unk=False))
+    else:
+        tokenizer = Tokenizer(WordLevel(vocab=vocab, unk_token=UNK_TOKEN))
+        split.append(pre_tokenizers.Split(Regex("..?"), behavior="isolated"))
+    letters = dict.fromkeys(
+        letter for member in alphabet.members for letter in (*member.letters, *member.codes, *member.silent)
+    )
+    upper = [normalizers.Replace(letter.lower(), letter) for letter in letters if letter.isalpha()]
+    tokenizer.normalizer = normalizers.Sequence(upper)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    tokenizer.decoder = Fuse()
+    return tokenizer
+
+
+def _byte_table(alphabet: str) -> bytes:
+    tokens = get_alphabet(alphabet).tokens
+    table = np.full(256, tokens.index(UNK_TOKEN), dtype=np.uint8)
+    for index, token in enumerate(tokens):
+        if len(token) == 1:
+            table[ord(token)] = table[ord(token.lower())] = index
+    table[[ord(space) for space in _WHITESPACE]] = _SKIP
+    return table.tobytes()
+
+
+LyraTokenizer.register_for_auto_class()
+
+__all__ = ["LyraTokenizer"]

@@ -1,0 +1,253 @@
+"""Lyra configuration."""
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
+
+POOLING_MODES = ("mean", "max", "first", "last", "mean_last")
+SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
+
+# What follows from the labels of one task, and belongs to no other.
+LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
+
+# Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
+AUTO_MAP = {
+    "AutoConfig": "configuration_lyra.LyraConfig",
+    "AutoModel": "modeling_lyra.LyraModel",
+    "AutoModelForMaskedLM": "modeling_lyra.LyraForMaskedLM",
+    "AutoModelForSequenceClassification": "modeling_lyra.LyraForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_lyra.LyraForTokenClassification",
+}
+
+
+@strict
+class LyraConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`LyraModel`] and its heads. The defaults are the architecture of the paper (Ramesh et al. 2025,
+    arXiv 2503.16351): with the protein alphabet and one label the sequence model has 47,169 parameters.
+    [`LyraConfig.deep`] gives the deeper residual variant.
+
+    Args:
+        alphabet (`str`, *optional*, defaults to `"protein"`):
+            `"protein"`, `"dna"`, `"rna"`; one of them with letters to be read as others, as in `"protein,J=-"` (J is a
+            gap); `"dna+dna"`, `"rna+rna"`, ... for two aligned sequences; or the letters of a custom alphabet in upper
+            case. Fixes the vocabulary and the vector of each token, and agrees with [`LyraTokenizer`] of the same
+            alphabet.
+        hidden_size (`int`, *optional*, defaults to 64):
+            Number of channels, d in the paper. Also `d_model`.
+        state_size (`int`, *optional*, defaults to 64):
+            Size n of the state of each channel; n/2 conjugate pairs are stored. Also `d_state`.
+        num_hidden_layers (`int`, *optional*, defaults to 1):
+            Number of S4D layers. Also `num_s4_layers`.
+        pgc_expansion_factors (`list[float]`, *optional*, defaults to `(0.25, 2.0)`):
+            Expansion r of each projected gated convolution, in order; `r * hidden_size` must be a whole number.
+        pgc_kernel_size (`int`, *optional*, defaults to 3):
+            Length of the depthwise convolutions, odd.
+        pgc_residual (`bool`, *optional*, defaults to `False`):
+            Whether each projected gated convolution is added to its input.
+        final_norm (`bool`, *optional*, defaults to `False`):
+            Whether what the read-out sees (each position, or the pooled vector) is RMS-normalised.
+        time_step_min, time_step_max (`float`, *optional*, defaults to 0.001 and 0.1):
+            Range of the log-uniform initial step sizes.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.2):
+            Dropout inside the S4D layers. Also `dropout`.
+        classifier_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout before the read-out.
+        rms_norm_eps (`float`, *optional*, defaults to 1e-8):
+            Added to the mean square in every RMSNorm.
+        pooling (`str`, *optional*, defaults to `"mean"`):
+            How positions become one vector: `"mean"`, `"max"`, `"first"` or `"last"`, over real positions, or
+            `"mean_last"`, the mean and the last side by side, twice as long: where all sequences have one length, the
+            last state knows what stands where. Also `pool`.
+        bidirectional (`bool`, *optional*, defaults to `False`):
+            Whether each S4D layer has a second kernel that runs from the end to the start.
+        ssm_backend (`str`, *optional*, defaults to `"auto"`):
+            How the state space convolution is computed: `"fft"`, `"chunked"` (matrix products), `"recurrent"` (one
+            position at a time), or `"auto"`, the fastest of them for the device, batch and length. All give the same
+            numbers.
+        label_mean, label_std (`float` or `list[float]`, *optional*):
+            Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
+            standardised labels and the logits answer in the labels' own units.
+        label_quantiles (`list[float]`, or one such list per output, *optional*):
+            Quantiles of the training labels at the probabilities (i + 1/2) / count, instead of mean and standard
+            deviation: the loss is then taken on the labels' normal scores, the ranks as a standard normal variable has
+            them, and the logits answer in the labels' own units all the same.
+        class_weights (`list[float]`, *optional*):
+            Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
+        ensemble_size (`int`, *optional*, defaults to 1):
+            Number of models of a classification head that answer together, see [`LyraForSequenceClassification`].
+
+    Raises:
+        ValueError: naming the field whose value makes no model.
+
+    Example:
+
+    ```python
+    >>> from lyra import LyraConfig, LyraForSequenceClassification
+
+    >>> model = LyraForSequenceClassification(LyraConfig(num_labels=1))
+    >>> model.num_parameters()
+    47169
+    ```
+    """
+
+    model_type = "lyra"
+    keys_to_ignore_at_inference = ["hidden_states", "std"]
+    attribute_map = {
+        "d_model": "hidden_size",
+        "d_state": "state_size",
+        "num_s4_layers": "num_hidden_layers",
+        "dropout": "hidden_dropout_prob",
+        "pool": "pooling",
+    }
+
+    alphabet: str = "protein"
+    hidden_size: int = 64
+    state_size: int = 64
+    num_hidden_layers: int = 1
+    pgc_expansion_factors: list[int | float] | tuple[int | float, ...] = (0.25, 2.0)
+    pgc_kernel_size: int = 3
+    pgc_residual: bool = False
+    final_norm: bool = False
+    time_step_min: int | float = 0.001
+    time_step_max: int | float = 0.1
+    hidden_dropout_prob: int | float = 0.2
+    classifier_dropout: int | float = 0.0
+    rms_norm_eps: int | float = 1e-8
+    pooling: str = "mean"
+    bidirectional: bool = False
+    ssm_backend: str = "auto"
+    label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
+    label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
+    label_quantiles: list[int | float] | list[list[int | float]] | None = None
+    class_weights: list[int | float] | tuple[int | float, ...] | None = None
+    ensemble_size: int = 1
+    # Follow from the alphabet; fields because other libraries read them, checked because weights depend on them.
+    vocab_size: int | None = None
+    pad_token_id: int | None = None
+    unk_token_id: int | None = None
+    mask_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        tokens = get_alphabet(self.alphabet).tokens
+        derived = {
+            "vocab_size": len(tokens),
+            "pad_token_id": tokens.index(PAD_TOKEN),
+            "unk_token_id": tokens.index(UNK_TOKEN),
+            "mask_token_id": tokens.index(MASK_TOKEN),
+        }
+        for name, value in derived.items():
+            if getattr(self, name) not in (None, value):
+                raise ValueError(f"`{name}` is {value} for alphabet {self.alphabet!r}, got {getattr(self, name)}")
+            setattr(self, name, value)
+        self.pgc_expansion_factors = list(self.pgc_expansion_factors)
+        kwargs.pop("auto_map", None)  # a copy loaded from the Hub names its repository; a saved one must not
+        self.auto_map = dict(AUTO_MAP)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """As in transformers; another number of labels than the saved one is another task, so the problem type and
+        the label scale of the saved one do not carry over."""
+        saved, wanted = config_dict.get("id2label"), kwargs.get("id2label")
+        count = kwargs.get("num_labels", len(wanted) if wanted else None)
+        if saved is not None and count not in (None, len(saved)):
+            dropped = ("problem_type", *LABEL_FIELDS)
+            config_dict = {key: value for key, value in config_dict.items() if key not in dropped}
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def deep(cls, **kwargs) -> "LyraConfig":
+        """The deeper variant: residual PGCs of expansion 1, four S4D layers, a final norm, dropout at the read-out.
+
+        Where to start: 64 channels, state 64 and 4 layers up to some 200 residues and for nucleotides; 128 channels,
+        state 128 and 6 layers above 500 residues; a larger `state_size` where epistasis is strong.
+
+        Args:
+            kwargs: any field of [`LyraConfig`], over the preset's value.
+        """
+        preset = {
+            "pgc_expansion_factors": [1.0, 1.0],
+            "pgc_residual": True,
+            "num_hidden_layers": 4,
+            "final_norm": True,
+            "classifier_dropout": 0.2,
+        }
+        names = {alias: name for alias, name in cls.attribute_map.items() if alias in kwargs}
+        return cls(**preset | {names.get(key, key): value for key, value in kwargs.items()})
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation: every error names its field, what it must be and what it is."""
+        get_alphabet(self.alphabet)
+        for name in ("hidden_size", "num_hidden_layers", "state_size", "pgc_kernel_size", "ensemble_size"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(self.state_size % 2 == 0, "state_size", "even (conjugate pairs)", self.state_size)
+        _require(self.pgc_kernel_size % 2 == 1, "pgc_kernel_size", "odd", self.pgc_kernel_size)
+        for factor in self.pgc_expansion_factors:
+            channels = float(factor * self.hidden_size)
+            _require(
+                channels >= 1 and channels.is_integer(),
+                "pgc_expansion_factors",
+                f"factors that make a whole number of channels of `hidden_size` {self.hidden_size}",
+                self.pgc_expansion_factors,
+            )
+        _require(
+            0 < self.time_step_min <= self.time_step_max,
+            "time_step_min",
+            "positive and at most `time_step_max`",
+            (self.time_step_min, self.time_step_max),
+        )
+        for name in ("hidden_dropout_prob", "classifier_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
+        _require(self.rms_norm_eps > 0, "rms_norm_eps", "positive", self.rms_norm_eps)
+        _require(self.pooling in POOLING_MODES, "pooling", f"one of {POOLING_MODES}", self.pooling)
+        _require(self.ssm_backend in SSM_BACKENDS, "ssm_backend", f"one of {SSM_BACKENDS}", self.ssm_backend)
+        self._validate_label_scale()
+        self._validate_label_quantiles()
+        if self.class_weights is not None:
+            usable = all(0 < weight < float("inf") for weight in self.class_weights)
+            usable = usable and len(self.class_weights) == self.num_labels
+            _require(usable, "class_weights", f"a positive number per label ({self.num_labels})", self.class_weights)
+
+    def _validate_label_scale(self):
+        _require(
+            (self.label_mean is None) == (self.label_std is None),
+            "label_std",
+            "given together with `label_mean`",
+            self.label_std,
+        )
+        if self.label_std is None:
+            return
+        stds = self.label_std if isinstance(self.label_std, (list, tuple)) else [self.label_std]
+        means = self.label_mean if isinstance(self.label_mean, (list, tuple)) else [self.label_mean or 0.0]
+        _require(all(0 < std < float("inf") for std in stds), "label_std", "positive and finite", self.label_std)
+        _require(all(abs(mean) < float("inf") for mean in means), "label_mean", "finite", self.label_mean)
+        if self.problem_type == "regression":
+            for name in ("label_mean", "label_std"):
+                value = getattr(self, name)
+                length = len(value) if isinstance(value, (list, tuple)) else 1
+                _require(length in (1, self.num_labels), name, f"one number per label ({self.num_labels})", value)
+
+    def _validate_label_quantiles(self):
+        if self.label_quantiles is None:
+            return
+        name, quantiles = "label_quantiles", self.label_quantiles
+        _require(self.label_std is None, name, "given instead of `label_mean` and `label_std`", self.label_std)
+        _require(bool(quantiles), name, "quantiles of the labels", quantiles)
+        outputs = quantiles if isinstance(quantiles[0], (list, tuple)) else [quantiles]
+        _require(len(outputs) in (1, self.num_labels), name, f"a list per label ({self.num_labels})", len(outputs))
+        for values in outputs:
+            finite = len(values) == len(outputs[0]) > 1 and all(abs(value) < float("inf") for value in values)
+            ascending = finite and list(values) == sorted(values) and values[0] < values[-1]
+            _require(ascending, name, "finite, ascending and as many for each label", values)
+
+
+def _require(condition: bool, name: str, expected: str, value) -> None:
+    if not condition:
+        raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+
+
+LyraConfig.register_for_auto_class()
+
+__all__ = ["LyraConfig"]
