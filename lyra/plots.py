@@ -104,5 +104,6 @@ def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], tit
             axis.plot(false_rate, true_rate, linewidth=1, label=label)
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
-    axis.legend(title="AUROC", fontsize="small", loc="lower right")
+    if axis.get_legend_handles_labels()[1]:  # a curve needs both classes
+        axis.legend(title="AUROC", fontsize="small", loc="lower right")
     figure.savefig(path, dpi=_DPI)

@@ -153,7 +153,7 @@ def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: P
         InputError: if the folder holds a run with other flags.
     """
     file, noted = folder / "metrics.json", folder.with_suffix(".json")
-    facts = {"task": task, "model": model} | {k: v for k, v in flags.items() if k not in _INCIDENTAL}
+    facts = {k: v for k, v in flags.items() if k not in _INCIDENTAL} | {"data": task["data"]}
     if noted.exists() and json.loads(noted.read_text()) != facts:
         raise InputError(f"{noted}: the run beside it has other settings; remove both, or give another --runs")
     folder.parent.mkdir(parents=True, exist_ok=True)
