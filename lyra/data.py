@@ -192,6 +192,11 @@ class Prepared:
     source: str
     notes: list[str]
 
+    def labels(self, split: str) -> np.ndarray:
+        """The labels of a split, `(items,)` or `(items, outputs)`, where an item is a sequence or a residue."""
+        labels = [np.asarray(label) for label in self.dataset[split]["labels"]]
+        return np.concatenate(labels) if self.task.per_token else np.stack(labels)
+
 
 def prepare(args: DataArguments) -> Prepared:
     """Loads, checks, splits and encodes a data set.
@@ -538,7 +543,7 @@ def detect_alphabet(sequences: list[str]) -> str:
 
 def known_letters(alphabet: Alphabet) -> set[str]:
     """The characters that an alphabet reads as something else than `<unk>`, in both cases."""
-    letters = {token for token in alphabet.tokens if len(token) == 1}
+    letters = set(alphabet.characters)
     return letters | {letter.lower() for letter in letters}
 
 

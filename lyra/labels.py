@@ -149,7 +149,7 @@ def _parse_column(
     table: Table, column: str, values: list[Any], sequences: list[str], task: Task, masks: list[list[bool]] | None
 ) -> list[Any]:
     """One label column: a class name or a float per row, or a list of them, with None or NaN for no label."""
-    parse = {"classification": _parse_class, "regression": parse_finite, "multilabel": _parse_binary}[task.kind]
+    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[task.kind]
     if not task.per_token:
         return [parse(place, column, value) for place, value in zip(table.places, values, strict=True)]
     missing = None if task.kind == "classification" else math.nan
@@ -183,7 +183,7 @@ def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: 
         )
     if kind == "classification":
         return symbols
-    parse = parse_finite if kind == "regression" else _parse_binary
+    parse = _parse_finite if kind == "regression" else _parse_binary
     return [None if symbol is None else parse(place, column, symbol) for symbol in symbols]
 
 
@@ -207,17 +207,12 @@ def _label_length(value: Any) -> int:
 def above_threshold(table: Table, column: str, values: list[Any], threshold: float) -> list[str]:
     """A column of numbers as `"1"` above a threshold and `"0"` elsewhere."""
     return [
-        str(int(parse_finite(place, column, value) > threshold))
+        str(int(_parse_finite(place, column, value) > threshold))
         for place, value in zip(table.places, values, strict=True)
     ]
 
 
-def parse_finite(place: Place, column: str, value: Any) -> float:
-    """A cell as a finite number.
-
-    Raises:
-        InputError: if it is none.
-    """
+def _parse_finite(place: Place, column: str, value: Any) -> float:
     if is_missing(value):
         raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
     number = parse_number(value)
@@ -231,7 +226,7 @@ def parse_finite(place: Place, column: str, value: Any) -> float:
 def _parse_binary(place: Place, column: str, value: Any) -> float:
     if str(value).strip().lower() in ("true", "false"):
         return float(str(value).strip().lower() == "true")
-    number = parse_finite(place, column, value)
+    number = _parse_finite(place, column, value)
     if number not in (0.0, 1.0):
         raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
     return number

@@ -122,9 +122,7 @@ def _backend(alphabet: Alphabet) -> Tokenizer:
     else:
         tokenizer = Tokenizer(WordLevel(vocab=vocab, unk_token=UNK_TOKEN))
         split.append(pre_tokenizers.Split(Regex("..?"), behavior="isolated"))
-    letters = dict.fromkeys(
-        letter for member in alphabet.members for letter in (*member.letters, *member.codes, *member.silent)
-    )
+    letters = dict.fromkeys(letter for member in alphabet.members for letter in member.characters)
     upper = [normalizers.Replace(letter.lower(), letter) for letter in letters if letter.isalpha()]
     tokenizer.normalizer = normalizers.Sequence(upper)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)

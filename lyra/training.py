@@ -271,10 +271,8 @@ class Job:
             folders.append(output / _MEMBERS / str(seed))
             args = copy.copy(self.args)
             args.seed, args.resume = seed, bool(_last_checkpoint(folders[-1]))
-            finished = folders[-1] / "metrics.json"
-            if finished.exists():  # of the interrupted run that this one resumes
-                saved = json.loads(finished.read_text(encoding="utf-8"))["run"]
-                _compare_run(folders[-1], saved, self._run_facts(args))
+            if (folders[-1] / "metrics.json").exists():  # of the interrupted run that this one resumes
+                _compare_run(folders[-1], _read_record(folders[-1])["run"], self._run_facts(args))
                 continue
             with _leaving_no_empty_folders(output):
                 self.run(folders[-1], args)
@@ -282,7 +280,7 @@ class Job:
             return {}
         models = [load_model(str(folder))[0] for folder in folders]
         model = type(models[0]).as_ensemble(models).to(self.args.device)
-        records = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
+        records = [_read_record(folder) for folder in folders]
         kept = ("best_epoch", "validation", "test", "training_seconds")
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
         seconds = sum(member["training_seconds"] for member in members)
@@ -417,6 +415,10 @@ def _mark_run(output: Path, facts: dict[str, Any], resuming: bool) -> None:
     file.write_text(json.dumps(facts), encoding="utf-8")
 
 
+def _read_record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
 def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
 
@@ -518,9 +520,8 @@ def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
 def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
     """The fields of the config that follow from the training labels."""
     kind, weights = data.task.kind, model_args.class_weights
-    labels = data.dataset["train"]["labels"]
     outputs = 1 if kind == "classification" else len(data.task.names)
-    flat = np.concatenate([np.asarray(label, dtype=float).reshape(-1, outputs) for label in labels])
+    flat = data.labels("train").astype(float).reshape(-1, outputs)
     if kind == "regression":
         if weights != "none":
             raise InputError(f"--class_weights: only for classes, the task is {data.task.name}")
@@ -569,18 +570,15 @@ def _label_quantiles(data: Prepared, name: str, labels: np.ndarray) -> list[floa
     return quantiles.tolist()
 
 
-def _stack(data: Prepared, split: str, logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits `(items, outputs)` and labels of a split, where an item is a sequence or a labelled residue."""
-    labels = [np.asarray(label) for label in data.dataset[split]["labels"]]
-    if not data.task.per_token:
-        return np.stack(logits), np.stack(labels)
-    return np.concatenate(logits), np.concatenate(labels)
+def _stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
+    """Logits `(items, outputs)`, where an item is a sequence or a residue, as [`Prepared.labels`] has them."""
+    return np.concatenate(logits) if data.task.per_token else np.stack(logits)
 
 
 def _record(job: Job, model: LyraClassificationModel, answers: dict[str, Answers], seed: int) -> dict[str, Any]:
     data, args, model_args = job.data, job.args, job.model_args
     scores = {
-        split: compute_metrics(data.task.kind, *_stack(data, split, each.logits), data.task.names)
+        split: compute_metrics(data.task.kind, _stack(data, each.logits), data.labels(split), data.task.names)
         for split, each in answers.items()
     }
     return {
@@ -667,7 +665,7 @@ def _write(
 
 
 def _plot(folder: Path, data: Prepared, logits: list[np.ndarray], record: dict[str, Any]) -> None:
-    values, labels = _stack(data, "test", logits)
+    values, labels = _stack(data, logits), data.labels("test")
     score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
     names = data.task.names
     if data.task.kind == "regression":

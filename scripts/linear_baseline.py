@@ -38,7 +38,7 @@ def fit_and_score(data: Prepared, metric: str, seed: int) -> dict[str, Any]:
     started = time.monotonic()
     features, named = _features(data)
     X = {split: features(data.sequences[split]) for split in ("train", "validation")}
-    y = {split: _labels(data, split) for split in ("train", "validation", "test")}
+    y = {split: data.labels(split) for split in ("train", "validation", "test")}
     rows = _labelled(data, y["train"], seed)
     best: tuple[float, Any, dict[str, float], float] | None = None
     for penalty in _PENALTIES:
@@ -99,11 +99,6 @@ def _windows(data: Prepared, sequences: list[str]) -> np.ndarray:
         padded = np.pad(ids, half, constant_values=data.tokenizer.pad_token_id)
         rows.append(np.lib.stride_tricks.sliding_window_view(padded, _WINDOW))
     return np.concatenate(rows)
-
-
-def _labels(data: Prepared, split: str) -> np.ndarray:
-    labels = [np.asarray(label) for label in data.dataset[split]["labels"]]
-    return np.concatenate(labels) if data.task.per_token else np.stack(labels)
 
 
 def _labelled(data: Prepared, labels: np.ndarray, seed: int) -> np.ndarray:

@@ -23,6 +23,8 @@ from linear_baseline import fit_and_score
 from reference_models import build_cnn, build_transformer
 from transformers import HfArgumentParser
 
+from lyra import LyraTokenizer
+from lyra.alphabet_lyra import get_alphabet
 from lyra.data import DataArguments, prepare
 from lyra.hub import model_card
 from lyra.inference import compute_logits, load_model
@@ -217,8 +219,11 @@ def release(task: dict[str, Any], runs: Path) -> None:
     folder = max(records, key=lambda each: records[each]["validation"][task["metric"]])
     target = ROOT / "model_cards" / task["name"]
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("predictions.csv", "plots"))
-    model, tokenizer = load_model(str(target))
+    model, tokenizer = load_model(str(folder))
+    model.save_pretrained(target)  # with the code of today, not that of the run
+    tokenizer.save_pretrained(target)
+    shutil.copymode(target / "config.json", target / "model.safetensors")  # safetensors writes for the owner only
+    shutil.copy(folder / "metrics.json", target)
     sequence = generated_sequence(tokenizer.alphabet, tokenizer.pair_offset)
     model_card(records[folder], task["name"], type(model).__name__, sequence).save(target / "README.md")
     example = {"sequence": sequence, "logits": compute_logits(model, tokenizer, [sequence]).logits[0].tolist()}
@@ -227,9 +232,6 @@ def release(task: dict[str, Any], runs: Path) -> None:
 
 def generated_sequence(alphabet: str, pair_offset: int = 0) -> str:
     """A sequence of 30 random letters, for an alphabet of pairs with a partner of 10 under it."""
-    from lyra import LyraTokenizer
-    from lyra.alphabet_lyra import get_alphabet
-
     rng = np.random.default_rng(0)
     first, *second = ("".join(rng.choice(list(member.letters), 30)) for member in get_alphabet(alphabet).members)
     return LyraTokenizer(alphabet, pair_offset).align(first, second[0][:10]) if second else first
@@ -250,15 +252,13 @@ def task_table(task: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"| model | validation {metric} | test {metric} | seeds | parameters | training, s | 1000 predictions, s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for model, title in _TITLES.items():
-        chosen = [record for record in records if record["model"] == model]
-        if not chosen:
-            continue
+    for model, chosen in _by_model(records).items():
         shown = [mean_and_spread(chosen, split, metric) for split in ("validation", "test")]
         middle = [float(np.median([r[key] for r in chosen])) for key in _KEPT[-2:]]
+        seeds = len({record["seed"] for record in chosen})
         rows.append(
-            f"| {title} | {shown[0]} | {shown[1]} | {len({r['seed'] for r in chosen})} | {chosen[0]['parameters']:,} | "
-            f"{middle[0]:.0f} | {middle[1]:.2f} |"
+            f"| {_TITLES[model]} | {shown[0]} | {shown[1]} | {seeds} | {chosen[0]['parameters']:,} | {middle[0]:.0f} | "
+            f"{middle[1]:.2f} |"
         )
     return "\n".join(rows)
 
@@ -270,13 +270,27 @@ def by_seed(records: list[dict[str, Any]], split: str, metric: str) -> list[floa
 
 
 def mean_and_spread(records: list[dict[str, Any]], split: str, metric: str) -> str:
+    """As the tables show it, nothing where there are no records."""
+    if not records:
+        return ""
     scores = by_seed(records, split, metric)
     return f"{np.mean(scores):.3f}" + (f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "")
 
 
+def load_records() -> dict[str, list[dict[str, Any]]]:
+    """The records of every task that has some."""
+    return {file.stem: json.loads(file.read_text())["records"] for file in sorted(RECORDS.glob("*.json"))}
+
+
+def _by_model(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The records of each model that has some, in the order of the tables."""
+    found = {model: [record for record in records if record["model"] == model] for model in _TITLES}
+    return {model: chosen for model, chosen in found.items() if chosen}
+
+
 def report() -> str:
     """The tables of `docs/results.md`, from the tasks and the records alone."""
-    loaded = {file.stem: json.loads(file.read_text())["records"] for file in sorted(RECORDS.glob("*.json"))}
+    loaded = load_records()
     tasks = {name: read_task(name) for name in loaded}
     parts = [summary_table(loaded), "## Task by task\n"]
     for name, records in loaded.items():
@@ -298,18 +312,14 @@ def report() -> str:
 def short_table() -> str:
     """What the README shows: our recipe beside the paper's and the baseline that is best on validation."""
     rows = ["| task | metric | best baseline | paper's recipe | our recipe | ensemble |", "|---|---|---|---|---|---|"]
-    for file in sorted(RECORDS.glob("*.json")):
-        records = json.loads(file.read_text())["records"]
-        task = read_task(file.stem)
-        by_model = {model: [r for r in records if r["model"] == model] for model in _TITLES}
-        baselines = [rs for model, rs in by_model.items() if rs and model in ("linear", "cnn", "transformer")]
-        best = max(baselines, key=lambda rs: np.mean(by_seed(rs, "validation", task["metric"])), default=[])
-        cells = [
-            mean_and_spread(rs, "test", task["metric"]) if rs else ""
-            for rs in (best, by_model["paper"], by_model["ours"], by_model["ensemble"])
-        ]
+    for name, records in load_records().items():
+        metric, by_model = read_task(name)["metric"], _by_model(records)
+        baselines = [chosen for model, chosen in by_model.items() if model in ("linear", "cnn", "transformer")]
+        best = max(baselines, key=lambda chosen: np.mean(by_seed(chosen, "validation", metric)), default=[])
+        shown = [best, *(by_model.get(model, []) for model in ("paper", "ours", "ensemble"))]
+        cells = [mean_and_spread(chosen, "test", metric) for chosen in shown]
         cells[0] += f" ({_TITLES[best[0]['model']]})" if best else ""
-        rows.append(f"| {file.stem} | {task['metric']} | {' | '.join(cells)} |")
+        rows.append(f"| {name} | {metric} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -318,9 +328,9 @@ def summary_table(loaded: dict[str, list[dict[str, Any]]]) -> str:
     rows = ["| task | metric | " + " | ".join(_TITLES.values()) + " |", "|---" * (len(_TITLES) + 2) + "|"]
     for name, records in loaded.items():
         metric = read_task(name)["metric"]
-        by_model = {model: [r for r in records if r["model"] == model] for model in _TITLES}
-        cells = {m: mean_and_spread(rs, "test", metric) if rs else "" for m, rs in by_model.items()}
-        means = {m: float(np.mean(by_seed(rs, "test", metric))) for m, rs in by_model.items() if rs and m != "ensemble"}
+        by_model = _by_model(records)
+        cells = {model: mean_and_spread(by_model.get(model, []), "test", metric) for model in _TITLES}
+        means = {m: np.mean(by_seed(chosen, "test", metric)) for m, chosen in by_model.items() if m != "ensemble"}
         best = max(means, key=lambda model: means[model])
         cells[best] = f"**{cells[best]}**"
         rows.append(f"| [`{name}`](#{name}) | {metric} | " + " | ".join(cells.values()) + " |")
@@ -332,11 +342,9 @@ def _outputs_table(task: dict[str, Any], records: list[dict[str, Any]]) -> str:
     columns, metric = task["flags"]["label_columns"], task["metric"]
     rows = [f"| test {metric} | " + " | ".join(c.removeprefix("label_") for c in columns) + " |"]
     rows.append("|---" * (len(columns) + 1) + "|")
-    for model, title in _TITLES.items():
-        chosen = [record for record in records if record["model"] == model]
-        if chosen:
-            cells = [mean_and_spread(chosen, "test", f"{column}_{metric}") for column in columns]
-            rows.append(f"| {title} | " + " | ".join(cells) + " |")
+    for model, chosen in _by_model(records).items():
+        cells = [mean_and_spread(chosen, "test", f"{column}_{metric}") for column in columns]
+        rows.append(f"| {_TITLES[model]} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,6 +151,30 @@ def test_released_checkpoints_say_what_they_said(folder):
     tokens = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)(example["sequence"], return_tensors="pt")
     with torch.no_grad():
         np.testing.assert_allclose(loaded(**tokens).logits[0].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_released_checkpoints_load_with_their_own_code():
+    """In a process that cannot import `lyra`; a class that is registered here would be taken instead of theirs."""
+    program = """
+import json, sys
+from pathlib import Path
+sys.modules["lyra"] = None
+import numpy, torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+for folder in map(Path, sys.argv[1:]):
+    example = json.loads((folder / "example.json").read_text())
+    (architecture,) = AutoConfig.from_pretrained(folder, trust_remote_code=True).architectures
+    head = AutoModelForTokenClassification if "Token" in architecture else AutoModelForSequenceClassification
+    model, report = head.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"], (folder, report)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    with torch.no_grad():
+        logits = model.eval()(**tokenizer(example["sequence"], return_tensors="pt")).logits[0]
+    numpy.testing.assert_allclose(logits.numpy(), example["logits"], rtol=1e-4, atol=1e-5)
+"""
+    command = [sys.executable, "-c", program, *map(str, CARDS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def _alphabet(folder):

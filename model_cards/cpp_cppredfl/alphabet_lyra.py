@@ -50,9 +50,14 @@ class Alphabet:
         return (self,)
 
     @property
+    def characters(self) -> tuple[str, ...]:
+        """Everything that may stand at a position."""
+        return (*self.letters, *self.codes, *self.silent)
+
+    @property
     def tokens(self) -> tuple[str, ...]:
         """Every token of the vocabulary; its index is its id."""
-        return (*SPECIAL_TOKENS, *self.letters, *self.codes, *self.silent)
+        return (*SPECIAL_TOKENS, *self.characters)
 
     def vector(self, token: str) -> list[float]:
         """The encoding of one token: the mean of the one-hot vectors of the letters that it stands for."""
@@ -85,8 +90,7 @@ class PairAlphabet(Alphabet):
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        upper, lower = ((*member.letters, *member.codes, *member.silent) for member in self.members)
-        return (*SPECIAL_TOKENS, *(a + b for a in upper for b in lower))
+        return (*SPECIAL_TOKENS, *(a + b for a in self.first.characters for b in self.second.characters))
 
     def vector(self, token: str) -> list[float]:
         over, under = (token[0], token[1]) if len(token) == 2 else ("", "")
@@ -155,10 +159,9 @@ def get_alphabet(name: str) -> Alphabet:
 def _with_synonyms(name: str, alphabet: Alphabet, changes: list[str]) -> Alphabet:
     for change in changes:
         letter, _, meaning = change.partition("=")
-        known = (*alphabet.codes, *alphabet.silent, *alphabet.letters)
         if not re.fullmatch("[!-~]=[!-~]", change) or letter != letter.upper() or letter in alphabet.letters:
             raise ValueError(f"`alphabet` {name!r}: expected a character, = and what it is read as, got {change!r}")
-        if meaning not in known or meaning == letter:
+        if meaning not in alphabet.characters or meaning == letter:
             raise ValueError(f"`alphabet` {name!r}: {letter!r} cannot be read as {meaning!r}")
         codes = {code: members for code, members in alphabet.codes.items() if code != letter}
         silent = alphabet.silent.replace(letter, "")

@@ -234,11 +234,13 @@ class LyraConfig(PreTrainedConfig):
             return
         name, quantiles = "label_quantiles", self.label_quantiles
         _require(self.label_std is None, name, "given instead of `label_mean` and `label_std`", self.label_std)
+        _require(bool(quantiles), name, "quantiles of the labels", quantiles)
         outputs = quantiles if isinstance(quantiles[0], (list, tuple)) else [quantiles]
         _require(len(outputs) in (1, self.num_labels), name, f"a list per label ({self.num_labels})", len(outputs))
         for values in outputs:
-            ascending = list(values) == sorted(values) and -float("inf") < values[0] < values[-1] < float("inf")
-            _require(ascending and len(values) == len(outputs[0]), name, "ascending and of one length", values)
+            finite = len(values) == len(outputs[0]) > 1 and all(abs(value) < float("inf") for value in values)
+            ascending = finite and list(values) == sorted(values) and values[0] < values[-1]
+            _require(ascending, name, "finite, ascending and as many for each label", values)
 
 
 def _require(condition: bool, name: str, expected: str, value) -> None:

@@ -256,19 +256,19 @@ class _EvaluationCache:
         self.clear()
 
     def clear(self) -> None:
-        self._systems: list[torch.Tensor] = []
-        self._operators: dict[Any, Any] = {}  # never changed, only replaced: threads may share a model
+        # The systems and their operators, replaced together and never changed: threads may share a model.
+        self._kept: tuple[list[torch.Tensor], dict[Any, Any]] = ([], {})
 
     def get(self, path: str, length: int, systems: Sequence[DiscreteSSM | None], make: Callable[..., Any]) -> Any:
         tensors = [tensor for system in systems if system is not None for tensor in system]
-        if not _all_equal(tensors, self._systems):
-            self._systems, self._operators = tensors, {}
-        operators = self._operators.get((path, length))
-        if operators is None:
-            operators = make(*systems, length)
-            latest = list(self._operators.items())[1 - _CACHED_LENGTHS :]
-            self._operators = dict([*latest, ((path, length), operators)])
-        return operators
+        known, operators = self._kept
+        if not _all_equal(tensors, known):
+            known, operators = tensors, {}
+        if (path, length) not in operators:
+            latest = list(operators.items())[1 - _CACHED_LENGTHS :]
+            operators = dict([*latest, ((path, length), make(*systems, length))])
+            self._kept = (known, operators)
+        return operators[path, length]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # no part of a pickled or copied model
@@ -297,7 +297,7 @@ class LyraCache:
         answered: how many of them have had their output.
         ssm_states: `(b, h, n/2)` complex, of each S4D layer after the last answered position, with the None of a
             second direction; None before the first position.
-        pooled: `(b, d)` and `(b, 1)`, sum (or highest, first, last) and number of the positions answered.
+        pooled: `(b, pooled_size)` and `(b, 1)`, sum (or highest, first, last) and number of the positions answered.
     """
 
     inputs: torch.Tensor
@@ -337,7 +337,7 @@ class LyraModelOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: `(batch_size, sequence_length, hidden_size)`.
-        pooler_output: `(batch_size, hidden_size)`.
+        pooler_output: `(batch_size, hidden_size)`, with pooling `"mean_last"` twice as long.
         hidden_states: with `output_hidden_states`, the embeddings, then the output of each block.
         cache_params: with `use_cache`, what the next piece of the sequences needs.
     """
@@ -563,8 +563,7 @@ class LyraModel(LyraPreTrainedModel):
                 sequence.
 
         Returns:
-            [`LyraModelOutput`]: `last_hidden_state` `(batch_size, sequence_length, hidden_size)`, `pooler_output`
-            `(batch_size, hidden_size)`.
+            [`LyraModelOutput`].
 
         Raises:
             ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model gets pieces.
@@ -713,7 +712,10 @@ class LyraClassificationModel(LyraPreTrainedModel):
         self.lyra = LyraModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         size = config.hidden_size if self.per_token else self.lyra.encoder.pooled_size
-        self.classifier = nn.Linear(size, config.num_labels)
+        self.classifier: nn.Module = nn.Linear(size, config.num_labels)
+        if size != config.hidden_size:
+            # Under another name in the checkpoint, so that a token head, which is narrower, loads from it without.
+            self.classifier = nn.Sequential(self.classifier)
         if config.ensemble_size > 1:
             member = copy.deepcopy(config)
             member.ensemble_size = 1
@@ -725,21 +727,29 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """One model that answers with the mean of several, and says how far they differ.
 
         Args:
-            members: at least two models of this class with the same config.
+            members: models of this class with the same config, at least two; of an ensemble each of its members counts.
 
         Raises:
             ValueError: if there are fewer, or their configs differ.
         """
-        first = members[0]
-        config = copy.deepcopy(first.config)
-        settings = [model.config.to_dict() | {"_name_or_path": ""} for model in members]
-        if len(members) < 2 or any(other != settings[0] for other in settings):
-            raise ValueError(f"`members` must be at least two models with the same config, got {len(members)} models")
-        config.ensemble_size = len(members)
+        singles = [single for model in members for single in model.members()]
+        settings = [{name: getattr(model.config, name) for name in _settings(model.config)} for model in singles]
+        differing = (
+            [name for name in settings[0] if any(each[name] != settings[0][name] for each in settings)]
+            if settings
+            else []
+        )
+        if len(singles) < 2 or differing:
+            raise ValueError(
+                "`members` must be at least two models with the same config, got "
+                + (f"different `{differing[0]}`" if differing else f"{len(singles)}")
+            )
+        config = copy.deepcopy(singles[0].config)
+        config.ensemble_size = len(singles)
         ensemble = cls(config)
-        for member, model in zip(ensemble.members(), members, strict=True):
-            member.load_state_dict(model.state_dict(), strict=False)  # the first holds the others besides
-        return ensemble.train(first.training)
+        for member, model in zip(ensemble.members(), singles, strict=True):
+            member.load_state_dict(_without_others(model.state_dict()), strict=member is not ensemble)
+        return ensemble.train(members[0].training)
 
     def members(self) -> "list[LyraClassificationModel]":
         """The models of an ensemble, the first of which is `self`; of any other model itself."""
@@ -779,6 +789,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
             [`LyraClassifierOutput`].
         """
         _refuse_pieces(kwargs)
+        if inputs_embeds is not None and self.config.ensemble_size > 1:
+            raise ValueError("`inputs_embeds` are of one model, and every member of an ensemble has its own")
         inputs = (input_ids, attention_mask, input_features, inputs_embeds)
         first, *others = [
             member._answer(inputs, labels, output_hidden_states, num_items_in_batch) for member in self.members()
@@ -993,6 +1005,15 @@ def _refuse_pieces(kwargs: dict[str, Any]) -> None:
         )
 
 
+def _settings(config: LyraConfig) -> list[str]:
+    """What two members of an ensemble must have in common."""
+    return ["num_labels", "problem_type", *(name for name in LyraConfig.__annotations__ if name != "ensemble_size")]
+
+
+def _without_others(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith("others.")}
+
+
 def mean_and_std(logits: Sequence[torch.Tensor], config: LyraConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """What an ensemble answers from the logits of its members: their mean, and the standard deviation of the values in
     label units or of each class's probability."""
@@ -1034,11 +1055,8 @@ def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
         return logits
     if config.label_quantiles is not None:
         quantiles, scores = _quantiles(config, logits)
-        # A thousandth of the range rises evenly, so that no two answers tie where many labels do.
-        rise = torch.linspace(0, 1e-3, len(scores), device=scores.device, dtype=scores.dtype)
-        values = quantiles + rise * (quantiles[:, -1:] - quantiles[:, :1])
-        answers = [_interpolate(x, scores, y) for x, y in _by_output(at_least_fp32(logits), values)]
-        return torch.stack(answers, dim=-1)
+        pairs = _by_output(at_least_fp32(logits), quantiles)
+        return torch.stack([_interpolate(x, scores, _rising(y)) for x, y in pairs], dim=-1)
     if config.label_mean is None:
         return logits
     mean, std = _label_scale(config, logits)
@@ -1048,8 +1066,8 @@ def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
 def _for_training(labels: torch.Tensor, config: LyraConfig) -> torch.Tensor:
     """Labels `(..., num_labels)` as normal scores, standardised, or as they are."""
     if config.label_quantiles is not None:
-        quantiles, _ = _quantiles(config, labels)
-        return torch.stack([_normal_scores(x, y) for x, y in _by_output(labels, quantiles)], dim=-1)
+        quantiles, scores = _quantiles(config, labels)
+        return torch.stack([_normal_scores(x, y, scores) for x, y in _by_output(labels, quantiles)], dim=-1)
     if config.label_mean is None:
         return labels
     mean, std = _label_scale(config, labels)
@@ -1069,14 +1087,30 @@ def _by_output(x: torch.Tensor, tables: torch.Tensor) -> list[tuple[torch.Tensor
     return list(zip(x.unbind(-1), tables.expand(x.shape[-1], -1).unbind(0), strict=True))
 
 
-def _normal_scores(labels: torch.Tensor, quantiles: torch.Tensor) -> torch.Tensor:
-    """Normal score of each label: between two quantiles in proportion, where several tie the middle of their ranks."""
+def _normal_scores(labels: torch.Tensor, quantiles: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Normal score of each label: between two quantiles in proportion, where several tie that of their mean rank, and
+    outside the first or the last one."""
     labels, count = labels.contiguous(), len(quantiles)
     low, high = torch.searchsorted(quantiles, labels), torch.searchsorted(quantiles, labels, right=True)
-    left, right = quantiles[(low - 1).clamp(min=0)], quantiles[low.clamp(max=count - 1)]
-    share = torch.where(right > left, (labels - left) / torch.where(right > left, right - left, 1), 0)
-    rank = (low + high) / 2 + torch.where(high > low, 0, share - 0.5)
-    return torch.special.ndtri(rank.clamp(0.5, count - 0.5) / count)
+    left, right = (low - 1).clamp(min=0), low.clamp(max=count - 1)
+    width = quantiles[right] - quantiles[left]
+    share = torch.where(width > 0, (labels - quantiles[left]) / torch.where(width > 0, width, 1), 0)
+    between = torch.lerp(scores[left], scores[right], share)
+    tied = torch.special.ndtri(((low + high) / 2).clamp(0.5, count - 0.5).to(scores.dtype) / count)
+    return torch.where(high > low, tied, between)
+
+
+def _rising(quantiles: torch.Tensor) -> torch.Tensor:
+    """Quantiles of which those that tie rise by a thousandth of the step to the next, so that no two answers tie."""
+    count = len(quantiles)
+    low, high = torch.searchsorted(quantiles, quantiles), torch.searchsorted(quantiles, quantiles, right=True)
+    step = torch.where(
+        high < count,
+        quantiles[high.clamp(max=count - 1)] - quantiles,
+        quantiles - quantiles[(low - 1).clamp(min=0)],
+    )
+    rank = torch.arange(count, device=quantiles.device) - low
+    return quantiles + 1e-3 * step * rank / (high - low)
 
 
 def _interpolate(x: torch.Tensor, knots: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

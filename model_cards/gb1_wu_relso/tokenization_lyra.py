@@ -41,6 +41,8 @@ class LyraTokenizer(PreTrainedTokenizerFast):
     model_input_names = ["input_ids", "attention_mask"]
 
     def __init__(self, alphabet: str = "protein", pair_offset: int = 0, **kwargs):
+        if pair_offset < 0:
+            raise ValueError(f"`pair_offset` must be at least 0, got {pair_offset}")
         self.alphabet = alphabet
         self.pair_offset = pair_offset
         kwargs.pop("tokenizer_file", None)  # the alphabet says it all
@@ -61,7 +63,7 @@ class LyraTokenizer(PreTrainedTokenizerFast):
             partner: begins under position `pair_offset` of it; gaps stand under what it does not reach.
 
         Raises:
-            ValueError: if the partner ends behind the sequence.
+            ValueError: if the partner ends behind the sequence, or the alphabet is none of pairs.
 
         Example:
 
@@ -70,6 +72,9 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         'A-CCGCT-'
         ```
         """
+        if self._letters_per_token == 1:
+            raise ValueError(f"expected an alphabet of pairs such as 'dna+dna', this one is {self.alphabet!r}")
+        sequence, partner = "".join(sequence.split()), "".join(partner.split())
         if self.pair_offset + len(partner) > len(sequence):
             raise ValueError(
                 f"a partner of {len(partner)} letters at offset {self.pair_offset} ends behind the sequence of "
@@ -117,9 +122,7 @@ def _backend(alphabet: Alphabet) -> Tokenizer:
     else:
         tokenizer = Tokenizer(WordLevel(vocab=vocab, unk_token=UNK_TOKEN))
         split.append(pre_tokenizers.Split(Regex("..?"), behavior="isolated"))
-    letters = dict.fromkeys(
-        letter for member in alphabet.members for letter in (*member.letters, *member.codes, *member.silent)
-    )
+    letters = dict.fromkeys(letter for member in alphabet.members for letter in member.characters)
     upper = [normalizers.Replace(letter.lower(), letter) for letter in letters if letter.isalpha()]
     tokenizer.normalizer = normalizers.Sequence(upper)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)

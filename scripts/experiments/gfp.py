@@ -81,7 +81,7 @@ def splits(data_dir: Path) -> list[Split]:
     for split, (start, stop) in chosen.items():
         rows = torch.randperm(len(data.sequences[split]), generator=order)[start:stop]
         ids = pad(data.tokenizer.encode_bulk(data.sequences[split]), 0)
-        result.append((ids[rows], torch.tensor(data.dataset[split]["labels"], dtype=torch.float32)[rows]))
+        result.append((ids[rows], torch.from_numpy(data.labels(split)).float()[rows]))
     return result
 
 
@@ -90,7 +90,7 @@ def report() -> str:
     header = ["test Spearman", "test R2", "parameters"]
     first = [[part, *_cells(parts, part=part)] for part in PARTS]
     second = [[state, width, *_cells(sizes, state=state, width=width)] for state, width in SIZES]
-    return table(["model", *header], first) + "\n" + table(["state", "channels", *header], second)
+    return table(["model", *header], first) + "\n\n" + table(["state", "channels", *header], second)
 
 
 def _cells(rows: list[dict[str, Any]], **settings: Any) -> list[str]:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import benchmark_speed  # noqa: E402, F401
+import benchmark_speed  # noqa: E402
 import reference_models  # noqa: E402
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer  # noqa: E402
@@ -25,6 +25,7 @@ from lyra.data import pad  # noqa: E402
 from lyra.metrics import compute_metrics  # noqa: E402
 from lyra.training import parameter_groups  # noqa: E402
 
+table = benchmark_speed.table
 DOCS = ROOT / "docs" / "experiments"
 BATCH = 64
 
@@ -119,12 +120,6 @@ def run(name: str, jobs: list[dict[str, Any]], work: Callable[..., dict[str, Any
 def load(name: str) -> list[dict[str, Any]]:
     """The rows of `docs/experiments/<name>.json`."""
     return json.loads((DOCS / f"{name}.json").read_text())
-
-
-def table(header: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def shown(rows: list[dict[str, Any]], value: str, **settings: Any) -> str:
