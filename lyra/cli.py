@@ -5,15 +5,20 @@ import difflib
 import json
 import os
 import shlex
+import signal
 import sys
+import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
 from .recipes import RECIPES
+from .runs import Terminated, end_on_sigterm
 from .tables import InputError, one_line
 
+_OTHERS_MAY_SPEAK = 2  # seconds
 _USAGE = """usage: lyra COMMAND ...
 
   lyra train TABLE --output_dir DIR       train a model on a table of sequences and labels
@@ -28,7 +33,8 @@ lyra COMMAND --help lists the flags of a command.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, 2 for bad input with one line on standard error, 130 when stopped."""
+    """Runs one command; returns its exit code: 0, 2 for bad input with one line on standard error, 130 or 143
+    when stopped by Ctrl-C or SIGTERM."""
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": _train, "predict": _predict, "embed": _embed, "demo": _demo}
     if not argv or argv[0] in ("-h", "--help"):
@@ -41,25 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lyra: error: expected a command among {', '.join(commands)}, got {argv[0]!r}", file=sys.stderr)
         return 2
     try:
+        end_on_sigterm()
         _quiet_loading()
         commands[argv[0]](argv[1:])
     except InputError as error:
         return _fail(argv[0], str(error))
     except OSError as error:  # a full disk, say, in the middle of the work
         return _fail(argv[0], one_line(error))
-    except KeyboardInterrupt:
-        return _fail(
-            argv[0],
-            "interrupted" + ("; --resume continues from the last checkpoint, if there is one" * (argv[0] == "train")),
-            code=130,
-        )
+    except KeyboardInterrupt as error:
+        told = isinstance(error, Terminated)
+        what = "told to end (SIGTERM)" if told else "interrupted"
+        return _fail(argv[0], what + "; --resume continues" * (argv[0] in ("train", "predict")), 143 if told else 130)
     return 0
 
 
 def _fail(command: str, message: str, code: int = 2) -> int:
-    if os.environ.get("RANK", "0") == "0":  # not once more for every process
-        print(f"lyra {command}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    if rank := _rank():
+        # What all processes found, the first one says; its launcher then ends the others.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(_OTHERS_MAY_SPEAK)
+        message = f"process {rank}: {message}"
+    print(f"lyra {command}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def _quiet_loading() -> None:
@@ -68,6 +81,8 @@ def _quiet_loading() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    # Of a dimension of size 1, which has no stride.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
 
 
 def _train(argv: list[str]) -> None:
@@ -117,9 +132,11 @@ def _predict(argv: list[str]) -> None:
     from .inference import predict
 
     parser = _table_parser("lyra predict", "Adds a model's predictions to a table.")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted prediction")
     arguments = parser.parse_args(argv)
     rows = predict(**vars(arguments))
-    print(f"written: {arguments.output}, {rows} rows")
+    if _rank() == 0:
+        print(f"written: {arguments.output}, {rows} rows")
 
 
 def _embed(argv: list[str]) -> None:

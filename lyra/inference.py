@@ -1,9 +1,12 @@
 """Predictions and embeddings of tables of any size with a trained model, in constant memory."""
 
+import hashlib
+import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import chain, compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from accelerate import PartialState
+from safetensors import SafetensorError, safe_open
 from scipy import special
 from tqdm.auto import tqdm
 
@@ -25,6 +30,7 @@ from .modeling_lyra import (
     LyraPreTrainedModel,
     mean_and_std,
 )
+from .runs import compare_run, locked, read_json, write_json
 from .streaming import stream as stream  # for users: the way to long sequences
 from .streaming import stream_member
 from .tables import (
@@ -34,6 +40,8 @@ from .tables import (
     Row,
     TableWriter,
     arrow_table,
+    file_sha256,
+    join_tables,
     one_line,
     output_format,
     read_rows,
@@ -61,6 +69,8 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
     Raises:
         InputError: if `name` is no Lyra checkpoint with a trained head (unless `bare`).
     """
+    if Path(name).is_dir():
+        _check_files(Path(name))
     try:
         values, _ = LyraConfig.get_config_dict(name, revision=revision)
         if values.get("model_type") != LyraConfig.model_type:
@@ -76,12 +86,30 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         if damaged := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
             raise InputError(f"{name}: the weights lack {sorted(damaged)[0]!r} or have it in another shape")
         tokenizer = LyraTokenizer.from_pretrained(name, revision=revision)
+        if tokenizer.alphabet != config.alphabet:
+            raise InputError(f"{name}: the model reads {config.alphabet}, its tokenizer {tokenizer.alphabet}")
     except InputError:
         raise
     except Exception as error:  # the libraries raise many kinds; all mean that this name is no usable checkpoint
         kind = "cannot be loaded as" if Path(name).is_dir() else "no such folder, and no Hub repository with"
         raise InputError(f"{name}: {kind} a Lyra checkpoint ({one_line(error)[:300]})") from None
     return model.eval(), tokenizer
+
+
+def _check_files(folder: Path) -> None:
+    """Raises InputError, naming it, if a file of a checkpoint is missing or cannot be read."""
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        file = folder / name
+        if file.exists():
+            read_json(file)
+        elif name != "tokenizer.json":  # it follows from the others
+            raise InputError(f"{folder}: {name} is missing, so this is no Lyra checkpoint with its tokenizer")
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file}: damaged ({one_line(error)})") from None
 
 
 def best_device(name: str | None = None) -> torch.device:
@@ -107,10 +135,13 @@ def predict(
     unknown: str = "error",
     device: str | None = None,
     revision: str | None = None,
+    resume: bool = False,
 ) -> int:
     """Writes a copy of a table with the model's predictions as further columns.
 
     The new columns are those of [`prediction_columns`]. Rows keep their order; the output appears when it is complete.
+    Until then its parts lie in a folder beside it, each finished or not there, so that an interrupted prediction can be
+    resumed. Under `accelerate launch` or `torchrun` the processes share the work, part by part.
 
     Args:
         model_name: a checkpoint folder or Hub id.
@@ -118,6 +149,9 @@ def predict(
         sequence_column: found by its name by default.
         pair_column: of a model of pairs, the column of the second sequences; found by its name by default.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
+        device: by default the GPU where there is one, of several processes each its own.
+        revision: of a Hub repository.
+        resume: whether to keep the parts of an interrupted prediction of the same table by the same model.
 
     Returns:
         The number of rows.
@@ -125,18 +159,92 @@ def predict(
     Raises:
         InputError: naming file, row and column.
     """
-    output_format(output)
+    suffix = output_format(output)
     _check_not_input(source, output)
     model, tokenizer = load_model(model_name, revision)
-    model.to(best_device(device))
-    rows = 0
-    with write_beside(output) as partial, TableWriter(partial) as writer:
-        for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown):
-            answers = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
-            added = prediction_columns(answers, model.config, model.per_token)
-            writer.write([extend_row(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)])
+    state = PartialState(cpu=device == "cpu") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
+    rank, processes = (0, 1) if state is None else (state.process_index, state.num_processes)
+    model.to(best_device(device) if state is None or device else state.device)
+    folder = Path(output).with_name(f".partial-{Path(output).name}")
+    options = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
+    with _parts_folder(folder, output) if rank == 0 else nullcontext():
+        if rank == 0:
+            _prepare_parts(folder, {"the table": file_sha256([source]), "the model": _digest(model)} | options, resume)
+        if state is not None:
+            state.wait_for_everyone()
+        rows, columns = 0, None
+        parts: list[Path] = []
+        for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown, quiet=rank > 0):
+            columns = columns or [*chunk[0][1], *added_columns(model.config, model.per_token)]
+            parts.append(folder / f"{len(parts):08}.{suffix}")
+            if (len(parts) - 1) % processes == rank and not parts[-1].exists():
+                _write_part(parts[-1], _predicted(model, tokenizer, chunk), columns, header=len(parts) == 1)
             rows += len(chunk)
+        if state is not None:
+            state.wait_for_everyone()
+        if rank == 0:
+            joined = folder / f"joined-{Path(output).name}"
+            join_tables(parts, joined)
+            os.replace(joined, output)
+            shutil.rmtree(folder)
+        if state is not None:
+            state.wait_for_everyone()
+            state.destroy_process_group()
     return rows
+
+
+def _predicted(model: LyraClassificationModel, tokenizer: LyraTokenizer, chunk: Chunk) -> list[Row]:
+    answers = compute_logits(model, tokenizer, [sequence for _, _, sequence in chunk])
+    added = prediction_columns(answers, model.config, model.per_token)
+    return [extend_row(place, row, new) for (place, row, _), new in zip(chunk, added, strict=True)]
+
+
+def _write_part(part: Path, rows: list[Row], columns: list[str], header: bool) -> None:
+    """Writes a part that is there as a whole or not at all."""
+    partial = part.with_name(f"partial-{part.name}")
+    with TableWriter(partial, columns, header) as writer:
+        writer.write(rows)
+    os.replace(partial, part)
+
+
+@contextmanager
+def _parts_folder(folder: Path, output: str) -> Iterator[None]:
+    """Holds the folder of the parts; what a wrong input left there is removed, what an interruption left stays."""
+    if Path(output).is_dir():
+        raise InputError(f"{output}: expected a file to write, got a directory")
+    if not folder.parent.is_dir():
+        raise InputError(f"{output}: cannot be written, there is no folder {folder.parent}")
+    try:
+        with locked(folder):
+            try:
+                yield
+            except InputError:
+                for item in folder.glob("*"):
+                    item.unlink()
+                raise
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror or one_line(error)})") from None
+
+
+def _prepare_parts(folder: Path, facts: dict[str, Any], resume: bool) -> None:
+    """Raises InputError if the parts of an interrupted prediction are of something else."""
+    file = folder / "run.json"
+    if resume and file.exists():
+        compare_run(folder, read_json(file), facts)
+        done = len(list(folder.glob("0*")))
+        print(f"resuming: {done} parts of up to {_CHUNK_ROWS} rows are done")
+        return
+    for item in folder.glob("*"):
+        item.unlink()
+    write_json(file, facts)
+
+
+def _digest(model: LyraPreTrainedModel) -> str:
+    """SHA-256 of everything that a prediction depends on."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 class Answers(NamedTuple):
@@ -223,6 +331,14 @@ def prediction_columns(answers: Answers, config: LyraConfig, per_token: bool) ->
     return rows
 
 
+def added_columns(config: LyraConfig, per_token: bool) -> list[str]:
+    """The names of [`prediction_columns`]."""
+    zeros = np.zeros((1, config.num_labels) if per_token else config.num_labels)
+    return list(
+        prediction_columns(Answers([zeros], [zeros] if config.ensemble_size > 1 else None), config, per_token)[0]
+    )
+
+
 def embed(
     model_name: str,
     source: str,
@@ -274,9 +390,14 @@ def embed(
 
 
 def _chunks(
-    source: str, sequence_column: str | None, pair_column: str | None, tokenizer: LyraTokenizer, unknown: str
+    source: str,
+    sequence_column: str | None,
+    pair_column: str | None,
+    tokenizer: LyraTokenizer,
+    unknown: str,
+    quiet: bool = False,
 ) -> Iterator[Chunk]:
-    """The rows of a table in chunks of bounded size, checked, behind a progress bar."""
+    """The rows of a table in chunks of bounded size, checked, behind a progress bar unless `quiet`."""
     members = get_alphabet(tokenizer.alphabet).members
     chunk: Chunk = []
     letters = 0
@@ -290,7 +411,7 @@ def _chunks(
     elif pair_column is not None:
         raise InputError(f"--pair_column: this model reads single sequences, its alphabet is {tokenizer.alphabet}")
     known = [(column, member.name, known_letters(member)) for column, member in zip(columns, members, strict=True)]
-    for place, row in tqdm(chain([first], rows), desc="rows", unit=" rows", mininterval=1, delay=1):
+    for place, row in tqdm(chain([first], rows), desc="rows", unit=" rows", mininterval=1, delay=1, disable=quiet):
         sequence, *partner = [_read_cell(place, row, *expected, unknown) for expected in known]
         if partner:
             sequence = align_pair(place, columns[1], sequence, partner[0], tokenizer)

@@ -7,6 +7,7 @@ and every complaint can name its row.
 import csv
 import gzip
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -38,6 +39,8 @@ SUFFIXES = {
     ".fna": "fasta",
 }
 _PARQUET_BATCH = 1024
+# Behind a sign, letters, digits, gaps and points alone do nothing: `-MKT` is a sequence, `-1.5` a number.
+_FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\w.*+ -]", re.DOTALL)
 
 Row = dict[str, Any]
 
@@ -170,15 +173,18 @@ def write_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 class TableWriter:
-    """Writes rows with the columns of the first one, in the format of the path's suffix (not FASTA).
+    """Writes rows, in the format of the path's suffix (not FASTA).
 
     Args:
         path: where to write; a final `.gz` compresses.
+        columns: of CSV and TSV; by default those of the first row.
+        header: whether CSV and TSV start with them.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, columns: list[str] | None = None, header: bool = True):
         self.path = str(path)
         self.format = output_format(path)
+        self.columns, self.header = columns, header
         self._file: Any = None
         self._writer: Any = None
 
@@ -190,15 +196,16 @@ class TableWriter:
             self._writer.append(arrow_table(rows))
             return
         if self._file is None:
-            opener = gzip.open if self.path.endswith(".gz") else open
-            self._file = opener(self.path, "wt", encoding="utf-8", newline="")
+            self._file = io.TextIOWrapper(_open_to_write(self.path), encoding="utf-8", newline="")
         if self.format == "jsonl":
             self._file.writelines(json.dumps(row, default=_json_scalar) + "\n" for row in rows)
             return
         if self._writer is None:
             delimiter = "\t" if self.format == "tsv" else ","
-            self._writer = csv.DictWriter(self._file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
-            self._writer.writeheader()
+            columns = self.columns or list(rows[0])
+            self._writer = csv.DictWriter(self._file, columns, delimiter=delimiter, lineterminator="\n")
+            if self.header:
+                self._writer.writerow({name: _cell(name) for name in columns})
         for row in rows:
             _check_known(row, self._writer.fieldnames)
             self._writer.writerow({name: _cell(value) for name, value in row.items()})
@@ -210,6 +217,20 @@ class TableWriter:
         for resource in (self._writer, self._file):
             if hasattr(resource, "close"):
                 resource.close()
+
+
+def join_tables(parts: Iterable[Path], path: str | os.PathLike) -> None:
+    """Writes one table from parts that [`TableWriter`] wrote, uncompressed and only the first with a header."""
+    if output_format(path) == "parquet":
+        appender = ParquetAppender(path)
+        for part in parts:
+            appender.append(pq.read_table(part))
+        appender.close()
+        return
+    with _open_to_write(str(path)) as file:
+        for part in parts:
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, file)
 
 
 class ParquetAppender:
@@ -357,6 +378,13 @@ def _check_known(row: Row, columns: Iterable[str]) -> None:
         )
 
 
+def _open_to_write(path: str) -> Any:
+    if not path.endswith(".gz"):
+        return open(path, "wb")
+    # Without name and time inside, so that the same rows are the same file.
+    return gzip.GzipFile("", "wb", fileobj=open(path, "wb", buffering=0), mtime=0)
+
+
 def _open_binary(path: str) -> BinaryIO:
     return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
 
@@ -380,10 +408,11 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
+    """As CSV and TSV have it; behind an apostrophe a spreadsheet shows a formula instead of running it."""
     if isinstance(value, (list, tuple)):
         texts = [str(item) for item in value]
-        return ("" if all(len(text) == 1 for text in texts) else " ").join(texts)
-    return value
+        value = ("" if all(len(text) == 1 for text in texts) else " ").join(texts)
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _json_scalar(value: Any) -> Any:

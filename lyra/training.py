@@ -6,9 +6,11 @@ import math
 import os
 import platform
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +18,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from accelerate import Accelerator, PartialState
+from safetensors import SafetensorError
+from torch.utils.data import Sampler
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import EvalPrediction, rotate_checkpoints
 
 from . import __version__
 from .configuration_lyra import LABEL_FIELDS, LyraConfig
 from .data import DataArguments, LyraCollator, Prepared, prepare
 from .hub import model_card
-from .inference import Answers, compute_logits, extend_row, load_model, prediction_columns
+from .inference import Answers, added_columns, compute_logits, extend_row, load_model, prediction_columns
 from .labels import Task
 from .metrics import METRICS, SELECTED_BY, compute_metrics
 from .modeling_lyra import (
@@ -35,14 +46,32 @@ from .modeling_lyra import (
     LyraPreTrainedModel,
 )
 from .plots import plot_confusion, plot_history, plot_measured, plot_roc
+from .runs import (
+    CHECKPOINTS,
+    LOCK,
+    Terminated,
+    checkpoint_to_resume,
+    compare_run,
+    is_finished,
+    last_checkpoint,
+    locked,
+    mark_run,
+    read_json,
+    remove_checkpoints,
+    remove_unfinished,
+    seal,
+)
 from .tables import InputError, TableWriter, one_line
 
-_CHECKPOINTS, _MEMBERS = "checkpoints", "members"
+_MEMBERS = "members"
 _QUANTILES = 256
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 # What a resumed run must have in common with the interrupted one, besides batch size, data and model.
 _SETTINGS = ["num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay"]
 _SETTINGS += ["seed"]
+# Several processes must end after the same step, and to agree they wait for their devices.
+_STEPS_BETWEEN_AGREEMENTS = 10
+_LITTLE = 1 << 20  # bytes; less than a checkpoint
 _LOWER_IS_BETTER = ("loss", "rmse", "mae")
 
 
@@ -149,12 +178,98 @@ class LyraTrainer(Trainer):
         worst = -math.inf if self.args.greater_is_better else math.inf
         return scores if selected == "loss" else {selected: worst} | scores
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        return _OrderOfEpoch(sampler, self) if hasattr(sampler, "generator") else sampler
+
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             model = self.model if model is None else model
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer: Any = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
         return self.optimizer
+
+
+class _RunKeeper(TrainerCallback):
+    """Seals each checkpoint when all processes have written their part, and drops those no longer needed; on SIGTERM
+    saves after the current step and raises [`Terminated`]; stops a run whose validation no longer gets better.
+
+    Args:
+        accelerator: of the Trainer.
+        kept: checkpoints to keep; None for all.
+        patience: evaluations without a better one after which to stop; None for never.
+    """
+
+    def __init__(self, accelerator: Accelerator, kept: int | None, patience: int | None):
+        self.accelerator, self.kept, self.patience = accelerator, kept, patience
+        self._told = self._ending = False
+        self._handler: Any = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGTERM, self._note)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.accelerator.num_processes == 1:
+            self._ending = self._told
+        elif state.global_step % _STEPS_BETWEEN_AGREEMENTS == 0:
+            told = torch.tensor(float(self._told), device=self.accelerator.device)
+            self._ending = bool(self.accelerator.reduce(told) > 0)
+        control.should_save |= self._ending
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if _ran_out_of_patience(state, args, self.patience):
+            control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir))
+            seal(folder / f"checkpoint-{state.global_step}")
+            rotate_checkpoints(str(folder), self.kept, state.best_model_checkpoint)
+        if self._ending:
+            self.on_train_end()
+            raise Terminated
+
+    def _note(self, *_: Any) -> None:
+        self._told = True
+
+
+def _step_of_stop(checkpoint: Path, args: TrainingArguments, patience: int | None) -> int | None:
+    """The step of a checkpoint if the run that wrote it had run out of patience by then."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    return state.global_step if _ran_out_of_patience(state, args, patience) else None
+
+
+def _ran_out_of_patience(state: TrainerState, args: TrainingArguments, patience: int | None) -> bool:
+    """From the log alone, which a resumed run has too."""
+    if patience is None:
+        return False
+    key = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+    sign = 1 if args.greater_is_better else -1
+    scores = [sign * entry[key] for entry in state.log_history if key in entry]
+    return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
+class _OrderOfEpoch(Sampler):
+    """A random order that follows from the seed and the epoch alone, so that a run resumed in the middle of an epoch
+    finds the batches of that epoch again."""
+
+    def __init__(self, sampler: Any, trainer: LyraTrainer):
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        args, epoch = self.trainer.args, int(self.trainer.state.epoch or 0)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        self.sampler.generator = torch.Generator().manual_seed(seed + epoch)
+        return iter(self.sampler)
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -204,18 +319,20 @@ def train(
     started = time.monotonic()
     _check_arguments(args, data_args, model_args)
     output = Path(args.output_dir)  # type: ignore[arg-type]
-    if args.process_index == 0:
+    main = args.process_index == 0
+    if main:
         _check_output(output, args, model_args.ensemble)
-    data = prepare(data_args)
-    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
-    args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
-    if args.process_index == 0:
-        print(*data.notes, sep="\n", flush=True)
-    job = Job(data, data_args, model_args, args, build, command, started)
-    record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
-    state = PartialState()
-    state.wait_for_everyone()
-    state.destroy_process_group()  # a rank that just ended could abort the others
+    with locked(output) if main else nullcontext():
+        data = prepare(data_args)
+        args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
+        args.greater_is_better = args.metric_for_best_model.rpartition("_")[2] not in _LOWER_IS_BETTER
+        if main:
+            print(*data.notes, sep="\n", flush=True)
+        job = Job(data, data_args, model_args, args, build, command, started)
+        record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
+        state = PartialState()
+        state.wait_for_everyone()
+        state.destroy_process_group()  # a rank that just ended could abort the others
     return record
 
 
@@ -233,18 +350,27 @@ class Job:
 
     def run(self, output: Path, args: LyraTrainingArguments) -> dict[str, Any]:
         """Trains one model into a folder; returns its record, of the first process only."""
-        data, main = self.data, args.process_index == 0
+        data, main, facts = self.data, args.process_index == 0, self._run_facts(args)
+        if args.resume and is_finished(output):
+            record = read_json(output / "metrics.json")
+            compare_run(output, record["run"], facts)
+            if main:
+                print(f"{output}: finished already")
+            return record if main else {}
         set_seed(args.seed)
         model = _build_model(self.model_args, data, self.build)
         _check_new_columns(data, model.config, self.model_args.ensemble)
         if main:
             print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
             print(f"training: {args.world_size} process(es), {_batch_size(args)} sequences per step", flush=True)
-        args.output_dir = str(output / _CHECKPOINTS)
-        patience = args.early_stopping_patience
+        patience, args.output_dir = args.early_stopping_patience, str(output / CHECKPOINTS)
         with _leaving_nothing_useless(output, main):
+            checkpoint = checkpoint_to_resume(output, args.resume_from_checkpoint) if _is_resuming(args) else None
             if main:
-                _mark_run(output, self._run_facts(args), resuming=_is_resuming(args))
+                mark_run(output, facts, resuming=checkpoint is not None)
+                remove_unfinished(output, checkpoint)
+            if checkpoint and (step := _step_of_stop(checkpoint, args, patience)):
+                args.max_steps = step  # it was about to end
             trainer = LyraTrainer(
                 model,
                 args,
@@ -252,16 +378,17 @@ class Job:
                 train_dataset=data.dataset["train"],
                 eval_dataset=data.dataset["validation"],
                 processing_class=data.tokenizer,
-                callbacks=[EarlyStoppingCallback(patience)] if patience else None,
             )
-            trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (args.resume or None))
+            trainer.add_callback(_RunKeeper(trainer.accelerator, args.save_total_limit, patience))
+            args.save_total_limit = None  # the keeper drops checkpoints, when the next one is whole
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         args.output_dir = str(output)
         if not main:
             return {}
         model.to(args.device).eval()
         history = trainer.state.log_history
         record = {"best_epoch": _best_epoch(trainer), "training_seconds": round(history[-1]["train_runtime"], 1)}
-        record["run"] = self._run_facts(args)
+        record["run"] = facts
         return self._score_and_write(output, model, record, args.seed, history)
 
     def run_ensemble(self, output: Path) -> dict[str, Any]:
@@ -270,17 +397,14 @@ class Job:
         for seed in range(self.args.seed, self.args.seed + self.model_args.ensemble):
             folders.append(output / _MEMBERS / str(seed))
             args = copy.copy(self.args)
-            args.seed, args.resume = seed, bool(_last_checkpoint(folders[-1]))
-            if (folders[-1] / "metrics.json").exists():  # of the interrupted run that this one resumes
-                _compare_run(folders[-1], _read_record(folders[-1])["run"], self._run_facts(args))
-                continue
+            args.seed, args.resume = seed, True  # a folder of this run is new, or of its interruption
             with _leaving_no_empty_folders(output):
                 self.run(folders[-1], args)
         if self.args.process_index != 0:
             return {}
         models = [load_model(str(folder))[0] for folder in folders]
         model = type(models[0]).as_ensemble(models).to(self.args.device)
-        records = [_read_record(folder) for folder in folders]
+        records = [read_json(folder / "metrics.json") for folder in folders]
         kept = ("best_epoch", "validation", "test", "training_seconds")
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
         seconds = sum(member["training_seconds"] for member in members)
@@ -375,16 +499,13 @@ def _selection_metric(chosen: str | None, data: Prepared) -> str:
 def _check_output(output: Path, args: LyraTrainingArguments, ensemble: int) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
-    checkpoint = _last_checkpoint(output)
     # What an interruption before the first checkpoint left behind is in nobody's way.
-    has_members = (output / _MEMBERS).is_dir()
-    used = checkpoint or (output.is_dir() and any(item.name != _CHECKPOINTS for item in output.iterdir()))
+    left_behind = {CHECKPOINTS, LOCK}
+    used = last_checkpoint(output) or (output.is_dir() and {item.name for item in output.iterdir()} - left_behind)
     if used and not _is_resuming(args):
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
-    if args.resume and has_members and ensemble == 1:
+    if args.resume and (output / _MEMBERS).is_dir() and ensemble == 1:
         raise InputError(f"{output}: --resume found an ensemble there, --ensemble is missing")
-    if args.resume and not checkpoint and not has_members:
-        raise InputError(f"{output}: --resume found no checkpoint in {output / _CHECKPOINTS}")
     if args.resume_from_checkpoint and not Path(args.resume_from_checkpoint).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {args.resume_from_checkpoint!r}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
@@ -400,33 +521,8 @@ def _is_resuming(args: LyraTrainingArguments) -> bool:
     return bool(args.resume or args.resume_from_checkpoint)
 
 
-def _last_checkpoint(output: Path) -> str | None:
-    checkpoints = output / _CHECKPOINTS
-    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-
-
-def _mark_run(output: Path, facts: dict[str, Any], resuming: bool) -> None:
-    """Notes what the checkpoints belong to; on resuming, compares."""
-    file = output / _CHECKPOINTS / "run.json"
-    if resuming:
-        _compare_run(output, json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}, facts)
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(facts), encoding="utf-8")
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-
-
 def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
-
-
-def _compare_run(output: Path, saved: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Raises InputError if what is in a folder was made otherwise."""
-    if changed := [name for name in facts if saved.get(name) != facts[name]]:
-        raise InputError(f"{output}: cannot resume, {changed[0]} differ from the interrupted run")
 
 
 @contextmanager
@@ -447,21 +543,29 @@ def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if main and _last_checkpoint(output) is None:
-            shutil.rmtree(output / _CHECKPOINTS, ignore_errors=True)
-            if output.is_dir() and not any(output.iterdir()):
+        if main and last_checkpoint(output) is None:
+            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+            if output.is_dir() and not any(output.iterdir()):  # the folder of a member; others hold the lock
                 output.rmdir()
+        if isinstance(error, (OSError, RuntimeError, SafetensorError)) and _is_full(output):
+            saved = "; --resume continues from the last checkpoint" * (last_checkpoint(output) is not None)
+            raise InputError(f"{output}: No space left on device{saved}") from error
         complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError))
         if complaint and not isinstance(error, InputError):
             raise InputError(f"training stopped: {one_line(error)}") from error
         raise
 
 
+def _is_full(folder: Path) -> bool:
+    """Whether a disk is, which every library that writes to it says in its own way."""
+    return folder.exists() and shutil.disk_usage(folder).free < _LITTLE
+
+
 def _check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None:
     """Raises InputError if the table already has a column that its predictions would add."""
-    zeros = np.zeros((1, len(data.task.names)) if data.task.per_token else len(data.task.names))
-    answer = Answers([zeros], [zeros] if ensemble > 1 else None)
-    extend_row(data.source, dict.fromkeys(_columns(data)), prediction_columns(answer, config, data.task.per_token)[0])
+    config = copy.copy(config)
+    config.ensemble_size = ensemble
+    extend_row(data.source, dict.fromkeys(_columns(data)), dict.fromkeys(added_columns(config, data.task.per_token)))
 
 
 def _columns(data: Prepared) -> list[str]:
@@ -661,7 +765,7 @@ def _write(
             shutil.rmtree(target)
         os.replace(item, target)
     partial.rmdir()
-    shutil.rmtree(output / _CHECKPOINTS, ignore_errors=True)  # an ensemble has none
+    remove_checkpoints(output)
 
 
 def _plot(folder: Path, data: Prepared, logits: list[np.ndarray], record: dict[str, Any]) -> None:

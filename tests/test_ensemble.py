@@ -146,15 +146,15 @@ def test_an_interrupted_ensemble_goes_on(table, tmp_path, monkeypatch):
     small = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "2", "--use_cpu"]
     whole = ["train", table, "--output_dir", str(tmp_path / "whole"), "--ensemble", "2", *small]
     assert main(whole) == 0
-    run, seeds = training.Job.run, []
+    train, seeds = training.LyraTrainer.train, []
 
-    def interrupted(self, output, args):
-        seeds.append(args.seed)
-        if args.seed == 43 and len(seeds) == 2:
+    def interrupted(self, **kwargs):
+        seeds.append(self.args.seed)
+        if seeds == [42, 43]:
             raise KeyboardInterrupt
-        return run(self, output, args)
+        return train(self, **kwargs)
 
-    monkeypatch.setattr(training.Job, "run", interrupted)
+    monkeypatch.setattr(training.LyraTrainer, "train", interrupted)
     command = ["train", table, "--output_dir", str(tmp_path / "m"), "--ensemble", "2", *small]
     assert main(command) == 130
     assert main([*command, "--resume"]) == 0

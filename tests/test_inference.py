@@ -174,6 +174,8 @@ def test_checkpoints_that_cannot_predict(checkpoint, tmp_path, table, capsys):
         assert expected in capsys.readouterr().err
     (tmp_path / "model" / "model.safetensors").write_bytes(b"damaged")
     assert run("predict", tmp_path, table, "out.csv") == 2
+    assert "model.safetensors: damaged" in capsys.readouterr().err
+    checkpoint(num_labels=1)
     (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     assert run("embed", tmp_path, table, "out.npz") == 2
     assert "expected the model type 'lyra', got 'bert'" in capsys.readouterr().err
