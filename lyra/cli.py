@@ -1,4 +1,4 @@
-"""The command line: `lyra train`, `lyra predict`, `lyra embed`, `lyra demo`."""
+"""The command line: `lyra train`, `lyra predict`, `lyra embed`, `lyra publish`, `lyra demo`."""
 
 import argparse
 import difflib
@@ -26,6 +26,7 @@ _USAGE = """usage: lyra COMMAND ...
   lyra train CONFIG.yaml [--flag ...]     the same, with the flags in a YAML or JSON file
   lyra predict MODEL TABLE -o OUT         add a model's predictions to a table
   lyra embed MODEL TABLE -o OUT           write a model's vectors of a table's sequences
+  lyra publish DIR USER/NAME              upload a trained model to the Hugging Face Hub
   lyra demo --output_dir DIR              simulate a landscape, train on it and compare with an additive model
 
 lyra COMMAND --help lists the flags of a command.
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0, 2 for bad input with one line on standard error, 130 or 143
     when stopped by Ctrl-C or SIGTERM."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": _train, "predict": _predict, "embed": _embed, "demo": _demo}
+    commands = {"train": _train, "predict": _predict, "embed": _embed, "publish": _publish, "demo": _demo}
     if not argv or argv[0] in ("-h", "--help"):
         print(_USAGE, end="")
         return 0 if argv else 2
@@ -122,10 +123,16 @@ def _train(argv: list[str]) -> None:
         known = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         raise InputError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
-    record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *argv]))
+    record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *map(_without_folders, argv)]))
     if record:
         _print_metrics(record)
         print(f"written: {args.output_dir}")
+
+
+def _without_folders(argument: str) -> str:
+    """An argument as the record has it, which may be published: of an absolute path only the last part."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return flag + equals + (Path(value).name if os.path.isabs(value) else value)
 
 
 def _predict(argv: list[str]) -> None:
@@ -149,6 +156,18 @@ def _embed(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     rows = embed(**vars(arguments))
     print(f"written: {arguments.output}, {rows} sequences")
+
+
+def _publish(argv: list[str]) -> None:
+    from .hub import publish
+
+    parser = _Parser(prog="lyra publish", description="Checks a trained model and uploads it.", allow_abbrev=False)
+    parser.add_argument("folder", help="what lyra train wrote")
+    parser.add_argument("repo_id", metavar="user/name", help="repository on the Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--commit_message", default="A model by lyra")
+    parser.add_argument("--dry_run", action="store_true", help="check, and list what would be uploaded")
+    publish(**vars(parser.parse_args(argv)))
 
 
 def _demo(argv: list[str]) -> None:

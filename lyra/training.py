@@ -34,7 +34,7 @@ from transformers.trainer_utils import EvalPrediction, rotate_checkpoints
 from . import __version__
 from .configuration_lyra import LABEL_FIELDS, LyraConfig
 from .data import DataArguments, LyraCollator, Prepared, prepare
-from .hub import model_card
+from .hub import example_sequence, model_card, publish, repository_of
 from .inference import Answers, added_columns, compute_logits, extend_row, load_model, prediction_columns
 from .labels import Task
 from .metrics import METRICS, SELECTED_BY, compute_metrics
@@ -256,8 +256,8 @@ def _ran_out_of_patience(state: TrainerState, args: TrainingArguments, patience:
 
 
 class _OrderOfEpoch(Sampler):
-    """A random order that follows from the seed and the epoch alone, so that a run resumed in the middle of an epoch
-    finds the batches of that epoch again."""
+    """A random order that follows from seed, epoch and global batch alone: a run resumed within an epoch finds
+    the batches of that epoch again, and several processes share those of one."""
 
     def __init__(self, sampler: Any, trainer: LyraTrainer):
         self.sampler, self.trainer = sampler, trainer
@@ -269,6 +269,7 @@ class _OrderOfEpoch(Sampler):
         args, epoch = self.trainer.args, int(self.trainer.state.epoch or 0)
         seed = args.seed if args.data_seed is None else args.data_seed
         self.sampler.generator = torch.Generator().manual_seed(seed + epoch)
+        self.sampler.batch_size = _batch_size(args)  # what lengths are grouped by, on any number of processes
         return iter(self.sampler)
 
 
@@ -322,6 +323,11 @@ def train(
     main = args.process_index == 0
     if main:
         _check_output(output, args, model_args.ensemble)
+    # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
+    repository = None
+    if main and args.push_to_hub:
+        repository = repository_of(args.hub_model_id or output.absolute().name, args.hub_token)
+    args.push_to_hub = False
     with locked(output) if main else nullcontext():
         data = prepare(data_args)
         args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
@@ -333,6 +339,11 @@ def train(
         state = PartialState()
         state.wait_for_everyone()
         state.destroy_process_group()  # a rank that just ended could abort the others
+    if repository is not None:
+        try:
+            publish(str(output), repository, private=bool(args.hub_private_repo), token=args.hub_token)
+        except InputError as error:
+            raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
     return record
 
 
@@ -756,7 +767,7 @@ def _write(
     if history:
         plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
     _plot(partial / "plots", data, answers.logits, record)
-    example = min(data.sequences["test"], key=len)[:60]
+    example = example_sequence(data.tokenizer.alphabet, data.tokenizer.pair_offset)
     model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for item in partial.iterdir():

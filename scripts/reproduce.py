@@ -23,10 +23,8 @@ from linear_baseline import fit_and_score
 from reference_models import build_cnn, build_transformer
 from transformers import HfArgumentParser
 
-from lyra import LyraTokenizer
-from lyra.alphabet_lyra import get_alphabet
 from lyra.data import DataArguments, prepare
-from lyra.hub import model_card
+from lyra.hub import example_sequence, model_card
 from lyra.inference import compute_logits, load_model
 from lyra.recipes import RECIPES
 from lyra.tables import InputError
@@ -224,17 +222,10 @@ def release(task: dict[str, Any], runs: Path) -> None:
     tokenizer.save_pretrained(target)
     shutil.copymode(target / "config.json", target / "model.safetensors")  # safetensors writes for the owner only
     shutil.copy(folder / "metrics.json", target)
-    sequence = generated_sequence(tokenizer.alphabet, tokenizer.pair_offset)
+    sequence = example_sequence(tokenizer.alphabet, tokenizer.pair_offset)
     model_card(records[folder], task["name"], type(model).__name__, sequence).save(target / "README.md")
     example = {"sequence": sequence, "logits": compute_logits(model, tokenizer, [sequence]).logits[0].tolist()}
     (target / "example.json").write_text(json.dumps(example | _machine(), indent=2) + "\n")
-
-
-def generated_sequence(alphabet: str, pair_offset: int = 0) -> str:
-    """A sequence of 30 random letters, for an alphabet of pairs with a partner of 10 under it."""
-    rng = np.random.default_rng(0)
-    first, *second = ("".join(rng.choice(list(member.letters), 30)) for member in get_alphabet(alphabet).members)
-    return LyraTokenizer(alphabet, pair_offset).align(first, second[0][:10]) if second else first
 
 
 def _machine() -> dict[str, str]:
