@@ -64,3 +64,9 @@ def test_label_scale_is_checked_against_the_outputs():
         LyraConfig(num_labels=1, label_mean=0.0, label_std=0.0)
     with pytest.raises(Exception, match="`label_mean` must be finite"):
         LyraConfig(num_labels=1, label_mean=float("nan"), label_std=1.0)
+
+
+@pytest.mark.parametrize("labels", [0, -1, 2**63, 1.5, "3"])
+def test_numbers_of_labels_that_would_fill_the_memory(labels):
+    with pytest.raises(ValueError, match="`num_labels` must be a number from 1 to 1048576"):
+        LyraConfig(num_labels=labels)
