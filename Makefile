@@ -10,7 +10,7 @@ ifeq ($(shell $(BIN)/python -m pip --version 2>/dev/null),)
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint audit format clean
 
 setup: $(VENV)/.ready
 
@@ -25,13 +25,19 @@ demo: setup
 	rm -rf demo
 	$(BIN)/lyra demo --output_dir demo
 
-test: setup lint
+test: setup lint audit
 	$(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Secrets in the files, and advisories on the dependencies. Checksums look like keys in hexadecimal.
+audit: setup
+	find . \( -name .git -o -name .venv -o -name runs -o -name demo -o -name '.*_cache' -o -name __pycache__ \) -prune \
+		-o -type f -print0 | xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString
+	$(BIN)/python scripts/audit.py
 
 format: setup
 	$(BIN)/ruff check --fix .

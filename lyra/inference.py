@@ -81,7 +81,7 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         if head is None:
             raise InputError(f"{name}: expected a checkpoint with a trained head, got {architecture or 'no head'}")
         model, report = head.from_pretrained(
-            name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+            name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
         )
         if damaged := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
             raise InputError(f"{name}: the weights lack {sorted(damaged)[0]!r} or have it in another shape")

@@ -1,6 +1,7 @@
 """Training: parameter groups, the Trainer, and the job behind `lyra train`."""
 
 import copy
+import gc
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError  # what `weights_only` answers to other things than tensors
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,9 @@ class ModelArguments:
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Checkpoint to start from; by default a new model."}
+    )
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a checkpoint on the Hub; a commit never changes."}
     )
     preset: str = field(
         default="paper",
@@ -338,6 +343,7 @@ def train(
         record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
         state = PartialState()
         state.wait_for_everyone()
+        gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
         state.destroy_process_group()  # a rank that just ended could abort the others
     if repository is not None:
         try:
@@ -561,9 +567,9 @@ def _leaving_nothing_useless(output: Path, main: bool) -> Iterator[None]:
         if isinstance(error, (OSError, RuntimeError, SafetensorError)) and _is_full(output):
             saved = "; --resume continues from the last checkpoint" * (last_checkpoint(output) is not None)
             raise InputError(f"{output}: No space left on device{saved}") from error
-        complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError))
+        complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError, UnpicklingError))
         if complaint and not isinstance(error, InputError):
-            raise InputError(f"training stopped: {one_line(error)}") from error
+            raise InputError(f"training stopped: {one_line(error)[:500]}") from error
         raise
 
 
@@ -597,13 +603,14 @@ def _build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Ly
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:
             raise InputError("--config_overrides: only for a new model, not with --model_name_or_path")
-        _, tokenizer = load_model(model_args.model_name_or_path, bare=True)
+        start, revision = model_args.model_name_or_path, model_args.model_revision
+        _, tokenizer = load_model(start, revision, bare=True)
         for name, flag in (("alphabet", "--alphabet"), ("pair_offset", "--pair_offset")):
             known, given = getattr(tokenizer, name), getattr(data.tokenizer, name)
             if known != given:
-                start = model_args.model_name_or_path
                 raise InputError(f"--model_name_or_path: {start} has {name} {known}, these data {given} ({flag})")
-        return head.from_pretrained(model_args.model_name_or_path, ignore_mismatched_sizes=True, **fields)
+        safely = {"revision": revision or "main", "use_safetensors": True, "ignore_mismatched_sizes": True}
+        return head.from_pretrained(start, **safely, **fields)
     overrides = _parse_overrides(model_args.config_overrides or [])
     preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
     try:

@@ -4,6 +4,8 @@ import contextlib
 import doctest
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,13 @@ BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTAL
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_readme_code_prints_what_its_comments_say(block):
+def test_readme_code_prints_what_its_comments_say(block, tmp_path):
+    if "torchrun" in block:
+        (tmp_path / "block.py").write_text(block)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        done = subprocess.run([*command, str(tmp_path / "block.py")], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(block, {})
@@ -37,11 +45,13 @@ def test_docstring_examples(owner):
 
 def test_every_flag_in_the_readme_exists(capsys):
     shown = ""
-    for command in ("train", "predict", "embed", "demo"):
+    for command in ("train", "predict", "embed", "publish", "demo"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         shown += capsys.readouterr().out
-    foreign = {"--alphabet", "--letters", "--num_processes", "--data_dir"}  # of scripts and of accelerate
+    foreign = {"--alphabet", "--letters", "--data_dir"}  # of scripts
+    foreign |= {"--multi_gpu", "--num_processes", "--config_file", "--machine_rank", "--main_process_ip"}  # accelerate
+    foreign |= {"--nproc_per_node"}  # torchrun
     for flag in set(re.findall(r"--[a-z_]+\b", README)) - foreign:
         assert flag in shown, flag
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,3 +92,18 @@ def test_a_failing_process_ends_the_job_with_its_message(tmp_path, rank):
     assert done.returncode != 0 and time.monotonic() - before < 100
     assert f"lyra train: error: {'process 1: ' if rank else ''}no more" in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_sigterm_to_the_launcher_saves_on_all_processes(tmp_path):
+    out = tmp_path / "o"
+    command = [*TWO, "-m", "lyra", "train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(out), *TRAIN]
+    command += ["--num_train_epochs", "100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
+    deadline = time.monotonic() + 100
+    while not list(out.glob("checkpoints/*/complete.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode and "lyra train: error: told to end (SIGTERM); --resume continues" in said
+    steps = [int(seal.parent.name.rpartition("-")[2]) for seal in out.glob("checkpoints/*/complete.json")]
+    assert max(steps) % 10 == 0  # where the processes agree on the end; an epoch has three steps

@@ -139,7 +139,7 @@ def test_a_release_is_complete_and_holds_no_data(task, tmp_path):
 def test_released_checkpoints_say_what_they_said(folder):
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
     example = json.loads((folder / "example.json").read_text())
-    assert example["sequence"] == reproduce.generated_sequence(*_alphabet(folder))
+    assert example["sequence"] == reproduce.example_sequence(*_alphabet(folder))
     model, tokenizer = load_model(str(folder))
     logits = compute_logits(model, tokenizer, [example["sequence"]]).logits[0]
     expected = np.array(example["logits"], dtype=np.float32)

@@ -3,6 +3,7 @@
 Writes the losses, the validation scores and the weights; several processes also compare their weights.
 """
 
+import gc
 import json
 import sys
 
@@ -65,4 +66,5 @@ if __name__ == "__main__":
         with open(f"{folder}/result.json", "w") as file:
             json.dump({"losses": losses, "scores": scores, "weights": weights.tolist()}, file)
     state.wait_for_everyone()
+    gc.collect()  # as `lyra train` does
     state.destroy_process_group()

@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -162,6 +162,16 @@ class LyraS4DKernel(nn.Module):
 SSMStates = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
+class OtherPieces(Protocol):
+    """What an S4D layer asks of the processes that hold the other pieces of its sequences (`lyra.parallel`)."""
+
+    def states(self, layer: "LyraS4DLayer", ends: SSMStates) -> SSMStates:
+        """The states that enter this piece, from those that it leaves behind by itself."""
+
+    def of_first(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor of the first piece."""
+
+
 class LyraS4DLayer(GradientCheckpointingLayer):
     """Pre-norm residual block around the S4D convolution."""
 
@@ -184,6 +194,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         index: torch.Tensor | None = None,
         ssm_states: SSMStates = (None, None),
         use_cache: bool = False,
+        others: OtherPieces | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, SSMStates]:
         """`(b, l, d)` to `(b, l, d)`, or with `index` `(b, l)` rows `(rows, d)` to `(b, l, d)`.
 
@@ -193,6 +204,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
             ssm_states: `(b, h, n/2)` complex, before the first position and, of a bidirectional layer, after the last;
                 None for zero.
             use_cache: whether to return also the states at the other ends.
+            others: where the rest of the sequences is, if this is a piece of them.
         """
         u = self.norm(hidden_states)
         if index is not None:
@@ -201,10 +213,13 @@ class LyraS4DLayer(GradientCheckpointingLayer):
             hidden_states = _look_up(hidden_states, index)
         if pads is not None:
             u = u.masked_fill(pads, 0)
+        if others is not None:
+            ssm_states = others.states(self, self._end_states(u, ssm_states))
         y = F.gelu(self.convolve(u, ssm_states))  # (b, l, h)
         # One draw per sequence and channel, tied along the length.
         if self.training and self.dropout_prob > 0:
-            y.mul_(F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob))
+            kept = F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob)
+            y.mul_(kept if others is None else others.of_first(kept))
         # Flat, because a product of two matrices reads the convolution's layout as it is.
         z = self.output_linear(y.flatten(0, 1)).unflatten(0, y.shape[:2])  # (b, l, 2h)
         hidden_states = self.gated_residual(hidden_states, z)
@@ -407,16 +422,20 @@ class LyraEncoder(nn.Module):
         else:
             mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
             count = mask.sum(dim=1, keepdim=True)
-        values = [_pool_positions(pooling, hidden_states, mask) for pooling in self.poolings]
-        if pooled is not None:
-            before, count_before = pooled
-            parts = before.chunk(len(values), dim=-1)
-            values = [
-                _pool_pieces(pooling, part, value, count_before, count)
-                for pooling, part, value in zip(self.poolings, parts, values, strict=True)
-            ]
-            count = count_before + count
-        return torch.cat(values, dim=-1), count
+        value = torch.cat([_pool_positions(pooling, hidden_states, mask) for pooling in self.poolings], dim=-1)
+        return (value, count) if pooled is None else self.join_pooled(pooled, (value, count))
+
+    def join_pooled(
+        self, before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `add_to_pooled` gives of two consecutive pieces, from that of each."""
+        (value_before, count_before), (value, count) = before, after
+        parts = (each.chunk(len(self.poolings), dim=-1) for each in (value_before, value))
+        joined = [
+            _pool_pieces(pooling, one, other, count_before, count)
+            for pooling, one, other in zip(self.poolings, *parts, strict=True)
+        ]
+        return torch.cat(joined, dim=-1), count_before + count
 
     def read_pooled(self, pooled: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
         """What was pooled as the read-out sees it, `(b, pooled_size)`; zeros for a sequence without real positions."""
@@ -883,7 +902,7 @@ class LyraForMaskedLM(LyraPreTrainedModel):
         logits = self.lm_head(outputs.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = _reduce(*_cross_entropy(logits, labels), num_items_in_batch)
+            loss = reduce_losses(*cross_entropy(logits, labels), num_items_in_batch)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
@@ -1129,14 +1148,21 @@ def _head_loss(
     per_token: bool,
 ) -> torch.Tensor | None:
     """Loss of a sequence or token head; `logits` of a regression are as trained on, `labels` in label units."""
-    if labels is None:
-        return None
+    return (
+        None if labels is None else reduce_losses(*head_losses(logits, labels, config, per_token), num_items_in_batch)
+    )
+
+
+def head_losses(
+    logits: torch.Tensor, labels: torch.Tensor, config: LyraConfig, per_token: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of each label, and whether that label is present."""
     labels = labels.to(logits.device)
     problem_type = config.problem_type
     if problem_type is None:
         problem_type = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
     if problem_type == "single_label_classification":
-        return _reduce(*_cross_entropy(logits, labels, _on(config.class_weights, logits)), num_items_in_batch)
+        return cross_entropy(logits, labels, _on(config.class_weights, logits))
 
     if labels.numel() != logits.numel():
         raise ValueError(f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
@@ -1151,13 +1177,13 @@ def _head_loss(
         losses = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
     else:
         losses = (logits - _for_training(labels, config)).square()
-    return _reduce(losses, present, num_items_in_batch)
+    return losses, present
 
 
-def _cross_entropy(
+def cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of each label and whether it is present, both flat."""
+    """The loss of each label, and whether that label is present, both flat."""
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"`labels` must have shape {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
     labels = labels.to(logits.device).reshape(-1)
@@ -1166,7 +1192,9 @@ def _cross_entropy(
     return losses, labels != IGNORE_INDEX
 
 
-def _reduce(losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
+def reduce_losses(
+    losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
+) -> torch.Tensor:
     total = torch.where(present, losses, 0).sum()
     if isinstance(num_items_in_batch, int):
         return total / max(1, num_items_in_batch)

@@ -10,6 +10,7 @@ SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
 
 # What follows from the labels of one task, and belongs to no other.
 LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
+_MOST_LABELS = 1 << 20
 
 # Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
 AUTO_MAP = {
@@ -142,6 +143,9 @@ class LyraConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` is {value} for alphabet {self.alphabet!r}, got {getattr(self, name)}")
             setattr(self, name, value)
         self.pgc_expansion_factors = list(self.pgc_expansion_factors)
+        labels = kwargs.get("num_labels")  # each gets a name at once, so that a damaged number would fill the memory
+        usable = labels is None or (isinstance(labels, int) and 1 <= labels <= _MOST_LABELS)
+        _require(usable, "num_labels", f"a number from 1 to {_MOST_LABELS}", labels)
         kwargs.pop("auto_map", None)  # a copy loaded from the Hub names its repository; a saved one must not
         self.auto_map = dict(AUTO_MAP)
         super().__post_init__(**kwargs)
