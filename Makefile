@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/lyra demo --output_dir demo
 
 test: setup lint audit
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

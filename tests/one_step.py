@@ -3,6 +3,7 @@
 Run by `torch.distributed.run` it takes the step on several processes; each gets its share of the rows.
 """
 
+import gc
 import sys
 
 import numpy as np
@@ -79,4 +80,5 @@ if __name__ == "__main__":
     if result is not None:
         np.savez(f"{folder}/result.npz", loss=result[0], gradient=result[1])
     torch.distributed.barrier()
+    gc.collect()  # threads of the Trainer's model must not outlive the group
     torch.distributed.destroy_process_group()  # a rank that just ends can abort the other one

@@ -4,6 +4,7 @@ Each rank also reads the whole sequences by itself and compares: outputs, loss, 
 DistributedDataParallel averages.
 """
 
+import gc
 import sys
 
 import torch
@@ -106,4 +107,5 @@ if __name__ == "__main__":
     if dist.get_rank() == 0:
         print(f"compared {compared}")
     dist.barrier()
+    gc.collect()  # threads of what wrapped the models must not outlive the group
     dist.destroy_process_group()
