@@ -123,16 +123,22 @@ def _train(argv: list[str]) -> None:
         known = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         raise InputError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
-    record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *map(_without_folders, argv)]))
+    record = train(data_args, model_args, args, command=shlex.join(["lyra", "train", *_recorded(argv)]))
     if record:
         _print_metrics(record)
         print(f"written: {args.output_dir}")
 
 
-def _without_folders(argument: str) -> str:
-    """An argument as the record has it, which may be published: of an absolute path only the last part."""
-    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    return flag + equals + (Path(value).name if os.path.isabs(value) else value)
+def _recorded(argv: list[str]) -> list[str]:
+    """The arguments as the record has them, which may be published: without tokens, and of an absolute path only the
+    last part."""
+    shown: list[str] = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if (shown and shown[-1].endswith("token")) or (equals and flag.endswith("token")):
+            value = "..."
+        shown.append(flag + equals + (Path(value).name if os.path.isabs(value) else value))
+    return shown
 
 
 def _predict(argv: list[str]) -> None:

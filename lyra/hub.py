@@ -5,6 +5,7 @@ import getpass
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ _PUBLISHED = (
 _NECESSARY = ("README.md", "config.json", "metrics.json", "tokenizer_config.json")
 # Two folders deep, and no part of an address or of `a/b`; or a drive of Windows.
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])(/[\w.-]+/[\w.-]+|[A-Za-z]:\\+\w)")
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
 _NAME_LINE = re.compile(r'^name = ".*"(?=  # this folder or Hub repository$)', re.MULTILINE)
 
 # Spelled as on the Hub's leaderboards.
@@ -301,7 +303,8 @@ def _checked_files(folder: Path, owner: str) -> list[Path]:
     _check_code(folder)
     for file in files:
         if file.suffix in (".json", ".md", ".py"):
-            _check_private(file, owner)
+            _check_private(file)
+    _check_names(folder, owner)
     model, tokenizer = load_model(str(folder))
     compute_logits(model, tokenizer, [example_sequence(tokenizer.alphabet, tokenizer.pair_offset)])
     return files
@@ -355,16 +358,36 @@ def _check_code(folder: Path) -> None:
         waiting += [node.module for node in imports if node.module]
 
 
-def _check_private(file: Path, owner: str) -> None:
-    """No text may tell the folders or the name of the user; of code, which is the library's, only the folders."""
-    is_code, user = file.suffix == ".py", getpass.getuser()
-    path = re.compile(re.escape(str(Path.home())) + "/") if is_code else _ABSOLUTE_PATH
-    name = re.compile(rf"(?<![\w-]){re.escape(user)}(?![\w-])")
+def _check_private(file: Path) -> None:
+    """No text may tell a token or the folders of the user; of code, which is the library's, only the home folder."""
+    path = re.compile(re.escape(str(Path.home())) + "/") if file.suffix == ".py" else _ABSOLUTE_PATH
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if _TOKEN.search(line):
+            raise InputError(f"{file}, line {number}: a token of the Hub; remove it, and make it invalid")
         if found := path.search(line):
             raise InputError(f"{file}, line {number}: a path of this machine, {found.group()}; remove it to publish")
-        if not is_code and user not in (owner, "root") and name.search(line):
-            raise InputError(f"{file}, line {number}: the name of the user, {user}; remove it to publish")
+
+
+def _check_names(folder: Path, owner: str) -> None:
+    """What the user wrote, in the card and in the settings of the run, may not tell his name on this machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may have none
+        return
+    if user in (owner, "root"):
+        return
+    record, settings = read_json(folder / "metrics.json"), read_json(folder / "tokenizer_config.json")
+    own = [*shlex.split(record["command"])[2:], str(record["hyperparameters"].get("start_from"))]
+    own += [] if record["data"]["hub_id"] else [record["data"]["name"]]
+    example = example_sequence(settings["alphabet"], settings["pair_offset"])
+    architecture = read_json(folder / "config.json")["architectures"][0]
+    generated = str(model_card(record, "", architecture, example)).splitlines()
+    card = _NAME_LINE.sub("", (folder / "README.md").read_text(encoding="utf-8"))
+    written = [line for line in card.splitlines() if line not in generated]
+    name = re.compile(rf"(?<![\w-]){re.escape(user)}(?![\w-])")
+    for file, lines in (("metrics.json", own), ("README.md", written)):
+        if found := next((line for line in lines if name.search(line)), None):
+            raise InputError(f"{folder / file}: the name of the user, {user}, in {found[:80]!r}; remove it to publish")
 
 
 def _card_of(folder: Path, repo_id: str) -> str:

@@ -30,7 +30,7 @@ from .modeling_lyra import (
     LyraPreTrainedModel,
     mean_and_std,
 )
-from .runs import compare_run, locked, read_json, write_json
+from .runs import LOCK, compare_run, locked, read_json, write_json
 from .streaming import stream as stream  # for users: the way to long sequences
 from .streaming import stream_member
 from .tables import (
@@ -166,20 +166,26 @@ def predict(
     rank, processes = (0, 1) if state is None else (state.process_index, state.num_processes)
     model.to(best_device(device) if state is None or device else state.device)
     folder = Path(output).with_name(f".partial-{Path(output).name}")
-    options = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
+    facts: dict[str, Any] = {"the table": _table_digest(source), "the model": _digest(model)}
+    facts |= {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
+    rows, columns = 0, None
+    parts: list[Path] = []
     with _parts_folder(folder, output) if rank == 0 else nullcontext():
-        if rank == 0:
-            _prepare_parts(folder, {"the table": file_sha256([source]), "the model": _digest(model)} | options, resume)
-        if state is not None:
-            state.wait_for_everyone()
-        rows, columns = 0, None
-        parts: list[Path] = []
-        for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown, quiet=rank > 0):
-            columns = columns or [*chunk[0][1], *added_columns(model.config, model.per_token)]
-            parts.append(folder / f"{len(parts):08}.{suffix}")
-            if (len(parts) - 1) % processes == rank and not parts[-1].exists():
-                _write_part(parts[-1], _predicted(model, tokenizer, chunk), columns, header=len(parts) == 1)
-            rows += len(chunk)
+        try:
+            if rank == 0:
+                _prepare_parts(folder, facts, resume)
+            if state is not None:
+                state.wait_for_everyone()
+            for chunk in _chunks(source, sequence_column, pair_column, tokenizer, unknown, quiet=rank > 0):
+                columns = columns or [*chunk[0][1], *added_columns(model.config, model.per_token)]
+                parts.append(folder / f"{len(parts):08}.{suffix}")
+                if (len(parts) - 1) % processes == rank and not parts[-1].exists():
+                    _write_part(parts[-1], _predicted(model, tokenizer, chunk), columns, header=len(parts) == 1)
+                rows += len(chunk)
+        except InputError:
+            if rank == 0 and not resume:  # a table or a model that must change makes these parts worthless
+                _clear(folder)
+            raise
         if state is not None:
             state.wait_for_everyone()
         if rank == 0:
@@ -209,21 +215,22 @@ def _write_part(part: Path, rows: list[Row], columns: list[str], header: bool) -
 
 @contextmanager
 def _parts_folder(folder: Path, output: str) -> Iterator[None]:
-    """Holds the folder of the parts; what a wrong input left there is removed, what an interruption left stays."""
+    """Holds the folder of the parts, which an interruption leaves there."""
     if Path(output).is_dir():
         raise InputError(f"{output}: expected a file to write, got a directory")
     if not folder.parent.is_dir():
         raise InputError(f"{output}: cannot be written, there is no folder {folder.parent}")
     try:
         with locked(folder):
-            try:
-                yield
-            except InputError:
-                for item in folder.glob("*"):
-                    item.unlink()
-                raise
+            yield
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or one_line(error)})") from None
+
+
+def _clear(folder: Path) -> None:
+    for item in folder.glob("*"):
+        if item.name != LOCK:
+            item.unlink()
 
 
 def _prepare_parts(folder: Path, facts: dict[str, Any], resume: bool) -> None:
@@ -234,9 +241,17 @@ def _prepare_parts(folder: Path, facts: dict[str, Any], resume: bool) -> None:
         done = len(list(folder.glob("0*")))
         print(f"resuming: {done} parts of up to {_CHUNK_ROWS} rows are done")
         return
-    for item in folder.glob("*"):
-        item.unlink()
+    _clear(folder)
     write_json(file, facts)
+
+
+def _table_digest(source: str) -> str:
+    try:
+        return file_sha256([source])
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or one_line(error)})") from None
 
 
 def _digest(model: LyraPreTrainedModel) -> str:

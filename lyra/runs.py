@@ -4,23 +4,25 @@ A checkpoint counts from the moment that `complete.json` stands in it, with the 
 that is killed, or a disk that is full, can therefore leave at worst a folder that does not count.
 """
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .tables import InputError, file_sha256
 
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 _ASIDE = ".partial"
-_SEAL, _FACTS = "complete.json", "run.json"
+_SEAL, _FACTS, _STATE = "complete.json", "run.json", "trainer_state.json"
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,9 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError:
+        if not _hold(file):
             raise InputError(f"{folder}: another run is writing there; wait for it, or choose another folder") from None
         try:
             yield
@@ -56,6 +56,20 @@ def locked(folder: Path) -> Iterator[None]:
             (folder / LOCK).unlink(missing_ok=True)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _hold(file: IO[str]) -> bool:
+    """Whether the lock could be had; it ends with the process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.exists(file.name) and os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        print(f"{file.name}: this file system has no locks; take care that no other run writes there")
+        return True
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -137,7 +151,7 @@ def checkpoint_to_resume(output: Path, chosen: str | None = None) -> Path | None
 def remove_unfinished(output: Path, checkpoint: Path | None) -> None:
     """Removes what was written after the checkpoint that a run goes on from, which it will write again."""
     shutil.rmtree(output / _ASIDE, ignore_errors=True)
-    for folder in output.glob(f"{CHECKPOINTS}/checkpoint-*"):
+    for folder in _checkpoints(output):
         if checkpoint is None or _step(folder) > _step(checkpoint):
             shutil.rmtree(folder)
 
@@ -145,16 +159,30 @@ def remove_unfinished(output: Path, checkpoint: Path | None) -> None:
 def _check(checkpoint: Path) -> None:
     """Raises InputError if a file of a checkpoint, or of the best one before it, is missing or was changed."""
     _check_files(checkpoint)
-    if best := read_json(checkpoint / "trainer_state.json")["best_model_checkpoint"]:
-        if not Path(best).is_dir():
-            raise InputError(f"{checkpoint}: the best checkpoint so far, {best}, is missing")
-        _check_files(Path(best))
+    best = _best(checkpoint)
+    if best is not None:
+        _check_files(best)
+
+
+def _best(checkpoint: Path) -> Path | None:
+    """The best checkpoint so far, which lies beside the last one even where both were moved."""
+    noted = read_json(checkpoint / _STATE)["best_model_checkpoint"]
+    return noted and checkpoint.parent / Path(noted).name
+
+
+def follow_move(checkpoint: Path) -> None:
+    """Notes where the best checkpoint is, if the run was moved or is resumed from elsewhere: the Trainer would ignore
+    it."""
+    state, best = read_json(checkpoint / _STATE), _best(checkpoint)
+    if best is not None and not Path(state["best_model_checkpoint"]).is_dir():
+        write_json(checkpoint / _STATE, state | {"best_model_checkpoint": str(best)})
+        seal(checkpoint)
 
 
 def _check_files(checkpoint: Path) -> None:
     seal = checkpoint / _SEAL
     if not seal.is_file():
-        raise InputError(f"{checkpoint}: no whole checkpoint of `lyra train`")
+        raise InputError(f"{checkpoint}: missing, or no whole checkpoint of `lyra train`")
     for name, digest in read_json(seal).items():
         file = checkpoint / name
         if not file.is_file() or file_sha256([file]) != digest:
@@ -170,7 +198,12 @@ def _is_intact(checkpoint: Path) -> bool:
 
 
 def _sealed(output: Path) -> list[Path]:
-    return [seal.parent for seal in output.glob(f"{CHECKPOINTS}/checkpoint-*/{_SEAL}")]
+    return [folder for folder in _checkpoints(output) if (folder / _SEAL).exists()]
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """Those of the run; a copy that a user made has another name."""
+    return [folder for folder in output.glob(f"{CHECKPOINTS}/*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
 
 
 def _step(checkpoint: Path) -> int:

@@ -186,11 +186,15 @@ def _two_readings(
         starts = range(0, letters, PIECE)
         known: list[list[SSMStates]] = []  # of each layer, at both ends of each block
         for layer in encoder.layers:
-            ends = []
+            ends: list[tuple[torch.Tensor, torch.Tensor]] = []
             for start in starts:
                 with torch.inference_mode():
                     hidden, mask, index = _up_to(model, spool, start, progress, known)
-                    ends.append(layer(hidden, as_pads(mask), index, use_cache=True)[1])
+                    left = layer(hidden, as_pads(mask), index, use_cache=True)[1]
+                    if not ends:  # room for all: small tensors that stay, among large ones that go, split up the heap
+                        ends = [(torch.empty_like(left[0]), torch.empty_like(left[1])) for _ in starts]
+                    for kept, state in zip(ends[start // PIECE], left, strict=True):
+                        kept.copy_(state)
             with torch.inference_mode():
                 known.append(_at_both_ends(ends, layer.systems(ends[0][0].real.dtype), letters))  # type: ignore[operator]
         pooled = None

@@ -222,7 +222,8 @@ class TableWriter:
 def join_tables(parts: Iterable[Path], path: str | os.PathLike) -> None:
     """Writes one table from parts that [`TableWriter`] wrote, uncompressed and only the first with a header."""
     if output_format(path) == "parquet":
-        appender = ParquetAppender(path)
+        parts = list(parts)
+        appender = ParquetAppender(path, _common_schema(parts))
         for part in parts:
             appender.append(pq.read_table(part))
         appender.close()
@@ -233,17 +234,28 @@ def join_tables(parts: Iterable[Path], path: str | os.PathLike) -> None:
                 shutil.copyfileobj(source, file)
 
 
-class ParquetAppender:
-    """Appends tables to a Parquet file; the first one fixes columns and types."""
+def _common_schema(parts: list[Path]) -> pa.Schema:
+    """Columns and types that hold all parts: of a column that is empty at first, those that come later."""
+    try:
+        return pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(
+            f"the values of a column change their type ({one_line(error)}); .jsonl output takes such rows"
+        ) from None
 
-    def __init__(self, path: str | os.PathLike):
+
+class ParquetAppender:
+    """Appends tables to a Parquet file; unless they are given, the first one fixes columns and types."""
+
+    def __init__(self, path: str | os.PathLike, schema: pa.Schema | None = None):
         self.path = path
+        self._schema = schema
         self._writer: pq.ParquetWriter | None = None
 
     def append(self, table: pa.Table) -> None:
         """Raises InputError if the table has other columns than the first one, or values that its types cannot hold."""
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema)
+            self._writer = pq.ParquetWriter(self.path, self._schema or table.schema)
         schema = self._writer.schema
         _check_known(dict.fromkeys(table.column_names), schema.names)
         try:

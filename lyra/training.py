@@ -54,6 +54,7 @@ from .runs import (
     Terminated,
     checkpoint_to_resume,
     compare_run,
+    follow_move,
     is_finished,
     last_checkpoint,
     locked,
@@ -224,6 +225,10 @@ class _RunKeeper(TrainerCallback):
         elif state.global_step % _STEPS_BETWEEN_AGREEMENTS == 0:
             told = torch.tensor(float(self._told), device=self.accelerator.device)
             self._ending = bool(self.accelerator.reduce(told) > 0)
+        # After the last step of an epoch its end comes first, or a resumed run would never score that epoch.
+        control.should_save |= self._ending and state.epoch != int(state.epoch or 0)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_save |= self._ending
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -386,6 +391,8 @@ class Job:
             if main:
                 mark_run(output, facts, resuming=checkpoint is not None)
                 remove_unfinished(output, checkpoint)
+                if checkpoint is not None:
+                    follow_move(checkpoint)
             if checkpoint and (step := _step_of_stop(checkpoint, args, patience)):
                 args.max_steps = step  # it was about to end
             trainer = LyraTrainer(

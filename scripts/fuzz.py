@@ -166,7 +166,9 @@ def main() -> int:
         reached = re.findall(r"cov: (\d+)", result.stderr)
         failed |= bool(result.returncode)
         crash = "0" if result.returncode == 0 else result.stderr.strip()[-2000:]
-        rows.append(f"| {name} | {(done or ['?'])[-1]} | {time.monotonic() - before:.0f} | {reached[-1:]} | {crash} |")
+        rows.append(
+            f"| {name} | {(done or ['?'])[-1]} | {time.monotonic() - before:.0f} | {(reached or ['?'])[-1]} | {crash} |"
+        )
         print(rows[-1], flush=True)
     print("\n".join(rows))
     return int(failed)

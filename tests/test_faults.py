@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lyra import inference
 from lyra.cli import main
+from lyra.tables import read_rows
 
 EPOCHS = 4
 TRAIN = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", str(EPOCHS), "--use_cpu", "true"]
@@ -104,16 +106,20 @@ def test_an_ensemble_killed_among_its_members_is_resumed(tmp_path):
     assert same_weights(tmp_path / "out", tmp_path / "whole")
 
 
-def test_sigterm_saves_and_ends(unbroken, tmp_path, capsys):
+@pytest.mark.parametrize("step", [9, 12, 24])  # of six an epoch, 24 in all
+def test_sigterm_saves_and_ends(unbroken, tmp_path, capsys, step):
     table, expected = unbroken
     out = tmp_path / "out"
-    code, said = interrupted("TERM", STEP, 9, "train", table, "--output_dir", out, *TRAIN)
+    code, said = interrupted("TERM", STEP, step, "train", table, "--output_dir", out, *TRAIN)
     assert code == 143 and said.strip() == "lyra train: error: told to end (SIGTERM); --resume continues"
-    assert (out / "checkpoints" / "checkpoint-9" / "complete.json").exists() and not (out / ".lock").exists()
+    assert (out / "checkpoints" / f"checkpoint-{step}" / "complete.json").exists() and not (out / ".lock").exists()
+    shutil.copytree(out / "checkpoints" / f"checkpoint-{step}", out / "checkpoints" / "checkpoint-best-of-mine")
     assert train(table, out) == 2
     assert "--output_dir is in use" in capsys.readouterr().err
     assert train(table, out, "--resume") == 0
     assert same_weights(out, expected)
+    records = [json.loads((folder / "metrics.json").read_text()) for folder in (out, expected)]
+    assert records[0]["test"] == records[1]["test"] and records[0]["best_epoch"] == records[1]["best_epoch"]
 
 
 def test_sigterm_before_training_leaves_nothing(unbroken, tmp_path):
@@ -149,11 +155,7 @@ def stopped(unbroken, tmp_path_factory):
 def test_damaged_checkpoints_are_named_and_older_ones_used_when_asked(unbroken, stopped, tmp_path, capsys, name, how):
     table, expected = unbroken
     out = tmp_path / "out"
-    # The trainer notes the best checkpoint by its path.
-    shutil.copytree(stopped, out)
-    for state in out.glob("checkpoints/*/trainer_state.json"):
-        state.write_text(state.read_text().replace(str(stopped), str(out)))
-        reseal(state.parent)
+    shutil.copytree(stopped, out)  # as a run that was moved
     damage(out / "checkpoints" / "checkpoint-18" / name, how)
     assert train(table, out, "--resume") == 2
     error = capsys.readouterr().err
@@ -216,10 +218,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(unbroken, tmp_path):
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     roomy = tmp_path / "roomy"
-    for state in roomy.glob("checkpoints/*/trainer_state.json"):
-        state.write_text(state.read_text().replace(str(out), str(roomy)))
-        if (state.parent / "complete.json").exists():
-            reseal(state.parent)
     assert train(table, roomy, "--resume", "--save_total_limit", "9") == 0
     assert same_weights(roomy, expected)
 
@@ -271,21 +269,46 @@ def test_what_interrupted_predictions_leave(many, tmp_path, capsys):
     assert [item.name for item in tmp_path.iterdir()] == [".partial-p.csv"]
     assert main([*command, "--resume", "--unknown", "token"]) == 2
     assert "cannot resume, unknown differ from the interrupted run" in capsys.readouterr().err
-    assert main(["predict", str(model), str(whole), "-o", str(output), "--resume", "--sequence_column", "id"]) == 2
+    assert list((tmp_path / ".partial-p.csv").glob("0*.csv"))  # the parts of what was meant are still there
     assert main(command) == 0  # from the start
     assert output.read_bytes() == whole.read_bytes()
-    with open(table, "a") as file:
-        file.write("x,M1,3\n")
-    assert main(["predict", str(model), str(table), "-o", str(tmp_path / "q.csv")]) == 2
+    worse = tmp_path / "worse.csv"
+    worse.write_text(table.read_text() + "x,M1,3\n")
+    assert main(["predict", str(model), str(worse), "-o", str(tmp_path / "q.csv")]) == 2
     assert "row 9001" in capsys.readouterr().err
-    assert [item.name for item in tmp_path.iterdir()] == ["p.csv"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["p.csv", "worse.csv"]
 
 
-def test_two_predictions_into_one_file(many, tmp_path, capsys):
+def test_a_column_that_is_empty_at_first(many, tmp_path):
+    """A part of a Parquet table has the types of its own rows."""
     model, table, _ = many
-    folder = tmp_path / ".partial-p.csv"
-    folder.mkdir()
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert main(["predict", str(model), str(table), "-o", str(tmp_path / "p.csv")]) == 2
+    rows = [
+        row | {"note": None if i < 5000 else "late", "value": i if i < 5000 else i / 2}
+        for i, (_, row) in enumerate(read_rows(table))
+    ]
+    source, output = tmp_path / "t.jsonl", tmp_path / "p.parquet"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["predict", str(model), str(source), "-o", str(output)]) == 0
+    written = [row for _, row in read_rows(output)]
+    assert [(row["note"], row["value"]) for row in written] == [(row["note"], row["value"]) for row in rows]
+
+
+def test_inputs_that_cannot_be_read(many, tmp_path, capsys):
+    model, _, _ = many
+    for source, said in ((tmp_path / "none.csv", "none.csv: no such file"), (tmp_path, "cannot be read")):
+        assert main(["predict", str(model), str(source), "-o", str(tmp_path / "p.csv")]) == 2
+        assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_two_predictions_into_one_file(many, tmp_path, capsys, monkeypatch):
+    model, table, _ = many
+    command = ["predict", str(model), str(table), "-o", str(tmp_path / "p.csv")]
+    write, codes = inference._write_part, []
+
+    def twice(*args, **kwargs):
+        codes.append(main(command))
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(inference, "_write_part", twice)
+    assert main(command) == 0 and codes == [2] * 3
     assert "another run is writing there" in capsys.readouterr().err

@@ -216,7 +216,12 @@ def remove(name):
         ),
         (edit("metrics.json", '"command": "', r'"command": "C:\\\\\\\\lab '), "a path of this machine, C:"),
         (edit("README.md", "## Data", "## Data\n\nin /data/lab/t.csv"), "a path of this machine, /data/lab"),
-        (edit("README.md", "## Data", "## Data of carla"), "the name of the user, carla"),
+        (edit("README.md", "## Data", "## Data of carla"), "README.md: the name of the user, carla"),
+        (
+            edit("metrics.json", '"command": "', '"command": "lyra train carla '),
+            "metrics.json: the name of the user, carla",
+        ),
+        (edit("metrics.json", '"command": "', '"command": "hf_' + "a1B2" * 8 + " "), "a token of the Hub"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors: damaged"),
         (lambda folder: shutil.rmtree(folder), "model: no such folder"),
     ],
@@ -229,6 +234,25 @@ def test_folders_that_are_not_fit_to_publish(model, capsys, monkeypatch, change,
     assert main(["publish", str(model), "ann/gfp", "--dry_run"]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("user", ["test", "lyra", "model", "data", "mean", None])
+def test_user_names_that_are_words_of_the_card(model, monkeypatch, user):
+    def name():
+        if user is None:
+            raise KeyError("getpwuid(): uid not found: 1000")  # a container without an entry
+        return user
+
+    monkeypatch.setattr("getpass.getuser", name)
+    assert main(["publish", str(model), "ann/gfp", "--dry_run"]) == 0
+
+
+def test_tokens_are_not_recorded(table, tmp_path):
+    argv = ["train", str(table), "--output_dir", str(tmp_path / "m"), *TRAIN, "--hub_token", "hf_secret"]
+    assert main(argv) == 0 and main([*argv[:2], f"--output_dir={tmp_path / 'n'}", *TRAIN, "--hub_token=hf_secret"]) == 0
+    for name in "mn":
+        command = json.loads((tmp_path / name / "metrics.json").read_text())["command"]
+        assert "secret" not in command and str(tmp_path) not in command
 
 
 def test_names_with_markup_stay_text_on_the_card(trained):
