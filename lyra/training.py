@@ -226,7 +226,8 @@ class _RunKeeper(TrainerCallback):
             told = torch.tensor(float(self._told), device=self.accelerator.device)
             self._ending = bool(self.accelerator.reduce(told) > 0)
         # After the last step of an epoch its end comes first, or a resumed run would never score that epoch.
-        control.should_save |= self._ending and state.epoch != int(state.epoch or 0)
+        last = state.global_step >= state.max_steps or state.epoch == int(state.epoch or 0)
+        control.should_save |= self._ending and not last
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_save |= self._ending
