@@ -238,8 +238,8 @@ def repository_of(name: str, token: str | None) -> str:
     Raises:
         InputError: as [`signed_in`].
     """
-    user = signed_in(token).whoami()["name"]
-    return name if "/" in name else f"{user}/{name}"
+    api = signed_in(token)
+    return name if "/" in name else f"{api.whoami()['name']}/{name}"
 
 
 def signed_in(token: str | None = None) -> HfApi:

@@ -49,7 +49,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "w") as file:
         if not _hold(file):
-            raise InputError(f"{folder}: another run is writing there; wait for it, or choose another folder") from None
+            raise InputError(f"{folder}: another run is writing there; wait for it, or choose another folder")
         try:
             yield
         finally:

@@ -239,9 +239,11 @@ def _common_schema(parts: list[Path]) -> pa.Schema:
     try:
         return pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
-        raise InputError(
-            f"the values of a column change their type ({one_line(error)}); .jsonl output takes such rows"
-        ) from None
+        raise _changing_type(error) from None
+
+
+def _changing_type(error: pa.ArrowException) -> InputError:
+    return InputError(f"the values of a column change their type ({one_line(error)}); .jsonl output takes such rows")
 
 
 class ParquetAppender:
@@ -266,9 +268,7 @@ class ParquetAppender:
                 for field in schema
             ]
         except pa.ArrowException as error:
-            raise InputError(
-                f"the values of a column change their type ({one_line(error)}); .jsonl output takes such rows"
-            ) from None
+            raise _changing_type(error) from None
         self._writer.write_table(pa.table(columns, schema=schema))
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from lyra.alphabet_lyra import AMINO_ACIDS
 from lyra.tables import TableWriter, file_sha256
 
 TRAIN = ["--config_overrides", "hidden_size=16", "state_size=16", "--num_train_epochs", "6", "--use_cpu", "true"]
@@ -45,7 +46,7 @@ def main() -> int:
 
 def write_table(path: Path, count: int) -> None:
     rng = np.random.default_rng(0)
-    sequences = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), rng.integers(20, 60))) for _ in range(count)]
+    sequences = ["".join(rng.choice(list(AMINO_ACIDS), rng.integers(20, 60))) for _ in range(count)]
     with TableWriter(path) as writer:
         writer.write([{"id": i, "sequence": s, "label": s.count("A") + len(s) / 9} for i, s in enumerate(sequences)])
 

@@ -141,6 +141,12 @@ class Targets:
 NAMES = [*(f"table:{suffix}" for suffix in FORMATS), "text", "config", "flags"]
 
 
+def seeds_of(name: str) -> list[bytes]:
+    """The valid cases that a target starts from."""
+    kind = name.partition(":")[2].removesuffix(".gz") or name
+    return _SEEDS[{"tsv": "csv", "fa": "fasta"}.get(kind, kind)]
+
+
 def tokens_of(text: str) -> list[tuple[int, int]]:
     """Where the tokens of a text stand: special tokens written out, and characters that are no white space. That is as
     Unicode has it; Python counts four more control characters."""
@@ -186,8 +192,7 @@ def fuzz(name: str, runs: int, seed: int) -> None:
         work, corpus = Path(folder, "work"), Path(folder, "corpus")
         work.mkdir()
         corpus.mkdir()
-        kind = name.partition(":")[2].removesuffix(".gz") or name
-        for number, seed_case in enumerate(_SEEDS[{"tsv": "csv", "fa": "fasta"}.get(kind, kind)]):
+        for number, seed_case in enumerate(seeds_of(name)):
             (corpus / str(number)).write_bytes(seed_case)
         targets: Any = Targets(work)
         options = [f"-runs={runs}", f"-seed={seed}", "-max_len=512", "-timeout=20", f"-artifact_prefix={folder}/"]

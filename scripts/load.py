@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
-
-_LETTERS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT"}
+from lyra.alphabet_lyra import AMINO_ACIDS
 
 
 def main() -> int:
@@ -50,7 +49,7 @@ def save_model(folder: Path, alphabet: str, **fields: bool) -> None:
 
 def write_table(path: Path, rows: int, length: int) -> None:
     rng = np.random.default_rng(0)
-    letters = np.frombuffer(_LETTERS["protein"].encode(), dtype=np.uint8)
+    letters = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
     with open(path, "w") as file:
         file.write("id,sequence\n")
         for start in range(0, rows, 10_000):
@@ -60,7 +59,7 @@ def write_table(path: Path, rows: int, length: int) -> None:
 
 def write_record(path: Path, letters: int) -> None:
     rng = np.random.default_rng(0)
-    alphabet = np.frombuffer(_LETTERS["dna"].encode(), dtype=np.uint8)
+    alphabet = np.frombuffer(b"ACGT", dtype=np.uint8)
     with open(path, "w") as file:
         file.write(">long\n")
         for start in range(0, letters, 1 << 20):

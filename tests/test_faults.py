@@ -166,12 +166,6 @@ def test_damaged_checkpoints_are_named_and_older_ones_used_when_asked(unbroken, 
         assert same_weights(out, expected)
 
 
-def reseal(checkpoint):
-    from lyra.runs import seal
-
-    seal(checkpoint)
-
-
 def damage(file, how):
     data = bytearray(file.read_bytes())
     if how == "removed":

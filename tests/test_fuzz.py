@@ -22,7 +22,7 @@ def targets(tmp_path_factory):
     return fuzz.Targets(tmp_path_factory.mktemp("fuzz"))
 
 
-def mutated(kind):
+def mutated(name):
     """Bytes of any kind, and valid files with a part replaced by them."""
 
     def replace(valid, start, stop, inserted):
@@ -31,16 +31,14 @@ def mutated(kind):
 
     number = st.integers(0, 1000)
     return st.binary(max_size=200) | st.builds(
-        replace, st.sampled_from(fuzz._SEEDS[kind]), number, number, st.binary(max_size=6)
+        replace, st.sampled_from(fuzz.seeds_of(name)), number, number, st.binary(max_size=6)
     )
 
 
 @pytest.mark.parametrize("suffix", fuzz.FORMATS)
 def test_readers(targets, suffix):
-    kind = {"tsv": "csv", "fa": "fasta"}.get(suffix.removesuffix(".gz"), suffix.removesuffix(".gz"))
-
     @few
-    @given(mutated(kind))
+    @given(mutated(f"table:{suffix}"))
     def check(case):
         targets.table(case, suffix)
 

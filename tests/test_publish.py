@@ -1,6 +1,5 @@
 """`lyra publish` and `--push_to_hub` against a server on the loopback, and what a colleague then loads."""
 
-import csv
 import json
 import os
 import re
@@ -9,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hub_server import Hub
 from huggingface_hub import ModelCard
+from test_faults import write_table
 
 from lyra.cli import main
 from lyra.hub import model_card
@@ -51,15 +50,7 @@ assert "lyra" not in sys.modules
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("data") / "t.csv"
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "sequence", "label"])
-        for i in range(60):
-            sequence = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), rng.integers(5, 15)))
-            writer.writerow([f"s{i}", sequence, 10 * sequence.count("A") + len(sequence)])
-    return path
+    return write_table(tmp_path_factory.mktemp("data") / "t.csv")
 
 
 @pytest.fixture(scope="module")

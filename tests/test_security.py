@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_faults import interrupted, reseal, train, write_table
+from test_faults import interrupted, train, write_table
 from test_faults import unbroken as unbroken
 
 from lyra.cli import main
+from lyra.runs import seal
 from lyra.tables import TableWriter, read_rows
 
 LYRA = Path(__file__).parents[1] / "lyra"
@@ -63,7 +64,7 @@ def test_resuming_unpickles_nothing(tmp_path, trap, name):
     interrupted("KILL", "lyra.training:rotate_checkpoints", 1, *command)
     (checkpoint,) = out.glob("checkpoints/checkpoint-*")
     (checkpoint / name).write_bytes(data)
-    reseal(checkpoint)
+    seal(checkpoint)
     code = main([*map(str, command), "--resume"])
     assert not sprung.exists() and code == (0 if name == "training_args.bin" else 2)
 
