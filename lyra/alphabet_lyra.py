@@ -1,4 +1,4 @@
-"""Letters of proteins, DNA and RNA, the codes that stand for several letters, and the vector of each token.
+"""Letters of proteins, DNA and RNA, the codes that mean several letters, and the vector of each token.
 
 Ambiguity codes follow the IUPAC-IUB recommendations (1984) for nucleotides and the IUPAC-IUBMB one-letter
 notation for amino acids.
@@ -35,7 +35,7 @@ class Alphabet:
     Attributes:
         name: as [`get_alphabet`] takes it.
         letters: the letters with a one-hot vector each, in the order of the vector's entries.
-        codes: letters that stand for one or more of `letters`, each with those it stands for.
+        codes: letters that mean one or more of `letters`, each with those it means.
         silent: letters that carry no residue (gap, stop); their vector is zero.
     """
 
@@ -46,12 +46,12 @@ class Alphabet:
 
     @property
     def members(self) -> tuple["Alphabet", ...]:
-        """The alphabets whose letters stand at one position: this one, or the two of a [`PairAlphabet`]."""
+        """The alphabets of the letters at one position: this one, or the two of a [`PairAlphabet`]."""
         return (self,)
 
     @property
     def characters(self) -> tuple[str, ...]:
-        """Everything that may stand at a position."""
+        """Every character that may appear in a sequence."""
         return (*self.letters, *self.codes, *self.silent)
 
     @property
@@ -60,7 +60,7 @@ class Alphabet:
         return (*SPECIAL_TOKENS, *self.characters)
 
     def vector(self, token: str) -> list[float]:
-        """The encoding of one token: the mean of the one-hot vectors of the letters that it stands for."""
+        """The encoding of one token: the mean of the one-hot vectors of the letters that it means."""
         members = token if token in self.letters else self.codes.get(token, "")
         return [1 / len(members) if letter in members else 0.0 for letter in self.letters]
 
@@ -71,7 +71,7 @@ class Alphabet:
 
 @dataclass(frozen=True)
 class PairAlphabet(Alphabet):
-    """Two aligned sequences, such as a target and its guide, as one: every token is a letter over a letter.
+    """Two aligned sequences, such as a target and its guide, as one: every token is a pair of letters.
 
     The vector of a token is that of its first letter followed by that of its second, so that two kinds of nucleotides
     make eight entries. Of the ambiguity codes only N and the synonym of T or U are read, since the vocabulary holds
@@ -93,8 +93,26 @@ class PairAlphabet(Alphabet):
         return (*SPECIAL_TOKENS, *(a + b for a in self.first.characters for b in self.second.characters))
 
     def vector(self, token: str) -> list[float]:
-        over, under = (token[0], token[1]) if len(token) == 2 else ("", "")
-        return self.first.vector(over) + self.second.vector(under)
+        one, other = (token[0], token[1]) if len(token) == 2 else ("", "")
+        return self.first.vector(one) + self.second.vector(other)
+
+    def align(self, sequence: str, partner: str, offset: int = 0) -> str:
+        """The text of two sequences, without white space: their letters in turn, gaps where the partner has none.
+
+        Args:
+            sequence: the longer one.
+            partner: begins at position `offset` of it.
+
+        Raises:
+            ValueError: if the partner extends past the end of the sequence.
+        """
+        if offset + len(partner) > len(sequence):
+            raise ValueError(
+                f"a partner of {len(partner)} letters at offset {offset} extends past the end of the sequence of "
+                f"{len(sequence)}"
+            )
+        aligned = ("-" * offset + partner).ljust(len(sequence), "-")
+        return "".join(map("".join, zip(sequence, aligned, strict=True)))
 
 
 def _nucleotides(name: str, letters: str, synonym: str) -> Alphabet:

@@ -4,11 +4,10 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
+from .pooling_lyra import POOLINGS
+from .ssm_backends_lyra import SSM_BACKENDS
 
-POOLING_MODES = ("mean", "max", "first", "last", "mean_last")
-SSM_BACKENDS = ("auto", "fft", "chunked", "recurrent")
-
-# What follows from the labels of one task, and belongs to no other.
+# What follows from the labels of one task, and does not carry over to another.
 LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
 _MOST_LABELS = 1 << 20
 
@@ -35,6 +34,9 @@ class LyraConfig(PreTrainedConfig):
             gap); `"dna+dna"`, `"rna+rna"`, ... for two aligned sequences; or the letters of a custom alphabet in upper
             case. Fixes the vocabulary and the vector of each token, and agrees with [`LyraTokenizer`] of the same
             alphabet.
+        input_size (`int`, *optional*):
+            Number of float features per position, of a model that reads other `input_features` than weights of the
+            alphabet's letters; then it takes no `input_ids`.
         hidden_size (`int`, *optional*, defaults to 64):
             Number of channels, d in the paper. Also `d_model`.
         state_size (`int`, *optional*, defaults to 64):
@@ -60,7 +62,7 @@ class LyraConfig(PreTrainedConfig):
         pooling (`str`, *optional*, defaults to `"mean"`):
             How positions become one vector: `"mean"`, `"max"`, `"first"` or `"last"`, over real positions, or
             `"mean_last"`, the mean and the last side by side, twice as long: where all sequences have one length, the
-            last state knows what stands where. Also `pool`.
+            last state knows the position of each letter. Also `pool`.
         bidirectional (`bool`, *optional*, defaults to `False`):
             Whether each S4D layer has a second kernel that runs from the end to the start.
         ssm_backend (`str`, *optional*, defaults to `"auto"`):
@@ -69,7 +71,7 @@ class LyraConfig(PreTrainedConfig):
             numbers.
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
-            standardised labels and the logits answer in the labels' own units.
+            standardised labels, and the logits are in label units.
         label_quantiles (`list[float]`, or one such list per output, *optional*):
             Quantiles of the training labels at the probabilities (i + 1/2) / count, instead of mean and standard
             deviation: the loss is then taken on the labels' normal scores, the ranks as a standard normal variable has
@@ -77,7 +79,7 @@ class LyraConfig(PreTrainedConfig):
         class_weights (`list[float]`, *optional*):
             Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
         ensemble_size (`int`, *optional*, defaults to 1):
-            Number of models of a classification head that answer together, see [`LyraForSequenceClassification`].
+            Number of members of an ensemble, see [`LyraForSequenceClassification`].
 
     Raises:
         ValueError: naming the field whose value makes no model.
@@ -104,6 +106,7 @@ class LyraConfig(PreTrainedConfig):
     }
 
     alphabet: str = "protein"
+    input_size: int | None = None
     hidden_size: int = 64
     state_size: int = 64
     num_hidden_layers: int = 1
@@ -181,11 +184,52 @@ class LyraConfig(PreTrainedConfig):
         names = {alias: name for alias, name in cls.attribute_map.items() if alias in kwargs}
         return cls(**preset | {names.get(key, key): value for key, value in kwargs.items()})
 
+    @classmethod
+    def for_features(
+        cls,
+        d_input: int = 20,
+        d_model: int = 64,
+        d_output: int = 1,
+        num_pgc_layers: int = 2,
+        num_s4_layers: int = 4,
+        d_state: int = 64,
+        dropout: float = 0.2,
+        pool: str = "mean",
+        **kwargs,
+    ) -> "LyraConfig":
+        """The deeper variant ([`LyraConfig.deep`]) for float features instead of letters, under the names of [`Lyra`].
+
+        Args:
+            d_input: features per position, 20 for one-hot amino acids.
+            d_model: channels.
+            d_output: outputs.
+            num_pgc_layers: residual projected gated convolutions of expansion 1.
+            num_s4_layers: S4D layers.
+            d_state: state size of each channel.
+            dropout: probability inside the S4D layers and before the read-out.
+            pool: see `pooling`.
+            kwargs: any other field of [`LyraConfig`].
+        """
+        letters = len(get_alphabet(kwargs.get("alphabet", cls.alphabet)).letters)
+        sizes = {
+            "input_size": None if d_input == letters else d_input,
+            "hidden_size": d_model,
+            "num_labels": d_output,
+            "pgc_expansion_factors": [1.0] * num_pgc_layers,
+            "num_hidden_layers": num_s4_layers,
+            "state_size": d_state,
+            "hidden_dropout_prob": dropout,
+            "classifier_dropout": dropout,
+            "pooling": pool,
+        }
+        return cls.deep(**sizes | kwargs)
+
     def validate_architecture(self):
         """Part of `@strict`-powered validation: every error names its field, what it must be and what it is."""
         get_alphabet(self.alphabet)
         for name in ("hidden_size", "num_hidden_layers", "state_size", "pgc_kernel_size", "ensemble_size"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(self.input_size is None or self.input_size >= 1, "input_size", "at least 1", self.input_size)
         _require(self.state_size % 2 == 0, "state_size", "even (conjugate pairs)", self.state_size)
         _require(self.pgc_kernel_size % 2 == 1, "pgc_kernel_size", "odd", self.pgc_kernel_size)
         for factor in self.pgc_expansion_factors:
@@ -205,8 +249,9 @@ class LyraConfig(PreTrainedConfig):
         for name in ("hidden_dropout_prob", "classifier_dropout"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         _require(self.rms_norm_eps > 0, "rms_norm_eps", "positive", self.rms_norm_eps)
-        _require(self.pooling in POOLING_MODES, "pooling", f"one of {POOLING_MODES}", self.pooling)
-        _require(self.ssm_backend in SSM_BACKENDS, "ssm_backend", f"one of {SSM_BACKENDS}", self.ssm_backend)
+        backends = ("auto", *SSM_BACKENDS)
+        _require(self.pooling in POOLINGS, "pooling", f"one of {tuple(POOLINGS)}", self.pooling)
+        _require(self.ssm_backend in backends, "ssm_backend", f"one of {backends}", self.ssm_backend)
         self._validate_label_scale()
         self._validate_label_quantiles()
         if self.class_weights is not None:

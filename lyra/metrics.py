@@ -1,10 +1,10 @@
-"""Metrics over a whole set, as `evaluate` metrics that need no network.
+"""Metrics over a whole set. A new one is one more entry of `METRICS`.
 
 A metric that is undefined (a correlation with a constant, an AUROC of one class) is left out of the result.
 """
 
-import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import datasets
 import evaluate
@@ -12,136 +12,144 @@ import numpy as np
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from .modeling_lyra import IGNORE_INDEX
+from .data.labels import IGNORE_INDEX
 
+
+class MetricSpec(NamedTuple):
+    """One metric.
+
+    Attributes:
+        title: as on the Hub's leaderboards.
+        greater_is_better: whether an epoch with a greater value is the better one.
+        kinds: the kinds of tasks that have it.
+        compute: the value from predictions and references, None where it is undefined. Predictions of a regression are
+            `(n,)` values in label units, others `(n, classes)` probabilities; references are `(n,)`.
+    """
+
+    title: str
+    greater_is_better: bool
+    kinds: tuple[str, ...]
+    compute: Callable[[np.ndarray, np.ndarray], float | None]
+
+
+def _correlation(statistic: Callable[..., Any]) -> Callable[[np.ndarray, np.ndarray], float | None]:
+    def compute(predictions: np.ndarray, references: np.ndarray) -> float | None:
+        if np.ptp(references) == 0 or np.ptp(predictions) == 0:
+            return None
+        return statistic(predictions, references).statistic
+
+    return compute
+
+
+def _r2(predictions: np.ndarray, references: np.ndarray) -> float | None:
+    return sk.r2_score(references, predictions) if np.ptp(references) > 0 else None
+
+
+def _of_classes(score: Callable[..., float]) -> Callable[[np.ndarray, np.ndarray], float | None]:
+    """A score of the likeliest classes."""
+    return lambda probabilities, references: score(references, probabilities.argmax(axis=1))
+
+
+def _f1(references: np.ndarray, chosen: np.ndarray, classes: int) -> float:
+    """Of the second of two classes, or the unweighted mean over more."""
+    return sk.f1_score(references, chosen, average="binary" if classes == 2 else "macro", zero_division=0)
+
+
+def _area(score: Callable[..., float]) -> Callable[[np.ndarray, np.ndarray], float | None]:
+    """The area of the second of two classes, or the mean over the classes that occur, each against the rest."""
+
+    def compute(probabilities: np.ndarray, references: np.ndarray) -> float | None:
+        columns = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+        truths = [(references == column, probabilities[:, column]) for column in columns]
+        areas = [score(truth, scores) for truth, scores in truths if 0 < truth.sum() < truth.size]
+        return float(np.mean(areas)) if areas else None
+
+    return compute
+
+
+_CLASSES = ("classification", "multilabel")
 METRICS = {
-    "regression": ("spearman", "pearson", "r2", "rmse", "mae"),
-    "classification": ("mcc", "accuracy", "f1", "auroc", "auprc"),
-    "multilabel": ("auroc", "auprc", "accuracy", "f1", "mcc"),
+    "spearman": MetricSpec("Spearman correlation", True, ("regression",), _correlation(stats.spearmanr)),
+    "pearson": MetricSpec("Pearson correlation", True, ("regression",), _correlation(stats.pearsonr)),
+    "r2": MetricSpec("R2", True, ("regression",), _r2),
+    "rmse": MetricSpec("RMSE", False, ("regression",), lambda x, y: sk.root_mean_squared_error(y, x)),
+    "mae": MetricSpec("MAE", False, ("regression",), lambda x, y: sk.mean_absolute_error(y, x)),
+    "mcc": MetricSpec("Matthews correlation", True, _CLASSES, _of_classes(sk.matthews_corrcoef)),
+    "accuracy": MetricSpec("Accuracy", True, _CLASSES, _of_classes(sk.accuracy_score)),
+    "f1": MetricSpec("F1", True, _CLASSES, lambda x, y: _f1(y, x.argmax(axis=1), x.shape[1])),
+    "auroc": MetricSpec("AUROC", True, _CLASSES, _area(sk.roc_auc_score)),
+    "auprc": MetricSpec("AUPRC", True, _CLASSES, _area(sk.average_precision_score)),
 }
-SELECTED_BY = {kind: names[0] for kind, names in METRICS.items()}
+
+
+def metrics_of(kind: str) -> list[str]:
+    """The names of the metrics of a kind of task."""
+    return [name for name, spec in METRICS.items() if kind in spec.kinds]
+
+
+def greater_is_better(name: str) -> bool:
+    """Whether a greater value is better, of `"loss"`, a metric, or a metric of one output, `"<output>_<metric>"`."""
+    return name != "loss" and METRICS[name.rpartition("_")[2]].greater_is_better
 
 
 class LyraMetric(evaluate.Metric):
-    """Base of the metrics here: predictions and references are one number, or a vector of them, per item."""
+    """All metrics of one kind of task, with no network.
 
-    description = ""
-    references = datasets.Value("float64")
-    predictions: Any = datasets.Sequence(datasets.Value("float64"))
+    Args:
+        kind: `"regression"`: predictions are values; `"classification"`: probabilities of all classes; `"multilabel"`:
+            the probability of one label.
+    """
 
-    def __init__(self):
+    def __init__(self, kind: str):
+        self.kind = kind
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=self.description,
-            citation="",
-            features=datasets.Features({"predictions": self.predictions, "references": self.references}),
-        )
-
-
-class Regression(LyraMetric):
-    """Spearman, Pearson, R2 (coefficient of determination), RMSE and MAE, in label units."""
-
-    description = "Spearman and Pearson correlation, R2, RMSE and MAE."
-    predictions = datasets.Value("float64")
+        number = datasets.Value("float64")
+        classes = self.kind == "classification"
+        features = {
+            "predictions": datasets.Sequence(number) if classes else number,
+            "references": datasets.Value("int64") if classes else number,
+        }
+        titles = ", ".join(METRICS[name].title for name in metrics_of(self.kind))
+        return evaluate.MetricInfo(description=titles, citation="", features=datasets.Features(features))
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         predictions, references = np.asarray(predictions), np.asarray(references)
-        error = predictions - references
-        result = {"rmse": math.sqrt(np.mean(error**2)), "mae": float(np.mean(np.abs(error)))}
-        if np.ptp(references) > 0:
-            result["r2"] = float(1 - np.sum(error**2) / np.sum((references - references.mean()) ** 2))
-            if np.ptp(predictions) > 0:
-                result["spearman"] = float(stats.spearmanr(predictions, references).statistic)
-                result["pearson"] = float(stats.pearsonr(predictions, references).statistic)
-        return result
-
-
-class Classification(LyraMetric):
-    """Accuracy, F1, MCC, AUROC and AUPRC from class probabilities.
-
-    With two classes F1, AUROC and AUPRC are those of the second class; with more they are unweighted means over the
-    classes, each against the rest, over the classes that occur.
-    """
-
-    description = "Accuracy, F1, Matthews correlation, AUROC and AUPRC."
-    references = datasets.Value("int64")
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        probabilities, references = np.asarray(predictions), np.asarray(references)
-        chosen = probabilities.argmax(axis=1)
-        average = "binary" if probabilities.shape[1] == 2 else "macro"
-        result = {
-            "accuracy": float(sk.accuracy_score(references, chosen)),
-            "f1": float(sk.f1_score(references, chosen, average=average, zero_division=0)),
-            "mcc": float(sk.matthews_corrcoef(references, chosen)),
-        }
-        columns = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-        return result | _areas([(references == c, probabilities[:, c]) for c in columns])
-
-
-class Binary(LyraMetric):
-    """Accuracy, F1, MCC, AUROC and AUPRC of one yes-or-no output from its probability."""
-
-    description = "Accuracy, F1, Matthews correlation, AUROC and AUPRC."
-    predictions = datasets.Value("float64")
-
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        probabilities = np.asarray(predictions)
-        pairs = np.stack([1 - probabilities, probabilities], axis=1)
-        return Classification()._compute(pairs, np.asarray(references, dtype=np.int64))
+        if self.kind == "multilabel":
+            predictions = np.stack([1 - predictions, predictions], axis=1)
+            references = references.astype(np.int64)
+        values = {name: METRICS[name].compute(predictions, references) for name in metrics_of(self.kind)}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def compute_metrics(kind: str, logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     """All metrics of a task over a whole set.
 
     Args:
-        kind: `"regression"`, `"classification"` or `"multilabel"`.
-        logits: `(..., outputs)` as the model gives them; for a regression, values in label units.
-        labels: `(...)` class indices, or `(...)` or `(..., outputs)` values; a class -100 or a value NaN is no label.
-        names: of the outputs; with several regression or multi-label outputs the metrics are means over
-            them, and each output also has its own, `name_metric`.
+        kind: of the task.
+        logits: `(..., outputs)`, of a regression in label units.
+        labels: `(...)` class indices with -100 for none, or `(...)` or `(..., outputs)` values with NaN for none.
+        names: of the outputs.
 
     Returns:
-        Metric name to number, in the order of `METRICS[kind]`.
+        Each metric, of several outputs their mean, then those of each output as `<output>_<metric>`.
     """
-    outputs = logits.shape[-1]
+    metric, outputs = LyraMetric(kind), logits.shape[-1]
     logits = logits.reshape(-1, outputs).astype(np.float64)
     if kind == "classification":
         labels = labels.reshape(-1)
-        kept = labels != IGNORE_INDEX
-        probabilities = special.softmax(logits[kept], axis=1)
-        return _ordered(kind, Classification().compute(predictions=probabilities, references=labels[kept]))
+        present = labels != IGNORE_INDEX
+        return metric.compute(predictions=special.softmax(logits[present], axis=1), references=labels[present])
     labels = labels.reshape(-1, outputs).astype(np.float64)
-    compute = _regression if kind == "regression" else _multilabel
-    kept = ~np.isnan(labels)
-    single = [_ordered(kind, compute(logits[kept[:, i], i], labels[kept[:, i], i])) for i in range(outputs)]
+    present = ~np.isnan(labels)
+    values = special.expit(logits) if kind == "multilabel" else logits
+    single = [
+        metric.compute(predictions=values[present[:, i], i], references=labels[present[:, i], i])
+        for i in range(outputs)
+    ]
     if outputs == 1:
         return single[0]
-    values = {key: [each[key] for each in single if key in each] for key in METRICS[kind]}
-    result = {key: float(np.mean(value)) for key, value in values.items() if value}
-    return result | {f"{name}_{key}": v for name, each in zip(names, single, strict=True) for key, v in each.items()}
-
-
-def _ordered(kind: str, result: dict[str, float]) -> dict[str, float]:
-    return {key: result[key] for key in METRICS[kind] if key in result}
-
-
-def _regression(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return Regression().compute(predictions=values, references=labels)
-
-
-def _multilabel(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return Binary().compute(predictions=special.expit(logits), references=labels)
-
-
-def _areas(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Mean AUROC and AUPRC over the outputs in which both classes occur."""
-    pairs = [(truth, score) for truth, score in pairs if 0 < truth.sum() < truth.size]
-    if not pairs:
-        return {}
-    return {
-        "auroc": float(np.mean([sk.roc_auc_score(truth, score) for truth, score in pairs])),
-        "auprc": float(np.mean([sk.average_precision_score(truth, score) for truth, score in pairs])),
-    }
+    scores = {key: [each[key] for each in single if key in each] for key in metrics_of(kind)}
+    means = {key: float(np.mean(value)) for key, value in scores.items() if value}
+    return means | {f"{name}_{key}": v for name, each in zip(names, single, strict=True) for key, v in each.items()}

@@ -6,9 +6,9 @@ Glossary of the shape comments: b batch, l length, v vocabulary, a letters of th
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +21,14 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .alphabet_lyra import get_alphabet
 from .configuration_lyra import LyraConfig
-from .elementwise_lyra import LyraGatedResidual, LyraRMSNorm
-from .locality_lyra import Windows, distinct_windows, windows_pay
-from .ssm_lyra import (
-    PATHS,
-    DiscreteSSM,
-    at_least_fp32,
-    discretize,
-    end_state,
-    fastest_path,
-    is_eager_cpu,
-    state_response,
-)
-
-IGNORE_INDEX = -100
-_CACHED_LENGTHS = 4
+from .context_lyra import NO_STATES, WHOLE, LyraCache, LyraContext, SegmentContext, SSMStates
+from .execution_lyra import at_least_fp32, is_eager_cpu, reduce_mask
+from .fused_lyra import LyraGatedResidual, LyraRMSNorm
+from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
+from .pooling_lyra import PooledState, Pooler
+from .ssm_backends_lyra import SSM_BACKENDS, KernelCache, select_backend
+from .ssm_lyra import DiscreteSSM, discretize, input_to_state, state_to_output
+from .windows_lyra import Windows, distinct_windows, should_deduplicate
 
 
 class LyraEmbeddings(nn.Module):
@@ -44,30 +37,46 @@ class LyraEmbeddings(nn.Module):
     def __init__(self, config: LyraConfig):
         super().__init__()
         self.alphabet = config.alphabet
-        alphabet = get_alphabet(config.alphabet)
-        letters = len(alphabet.letters)
+        encodings = torch.tensor(get_alphabet(config.alphabet).vectors())
         self.encodings: torch.Tensor  # (v, a)
-        self.register_buffer("encodings", torch.empty(len(alphabet.tokens), letters), persistent=False)
-        self.projection = nn.Linear(letters, config.hidden_size)
+        self.register_buffer("encodings", encodings, persistent=False)
+        self.projection = nn.Linear(config.input_size or encodings.shape[1], config.hidden_size)
 
     def reset_encodings(self) -> None:
         """Fills `encodings` from the alphabet; they are no part of a checkpoint."""
         init.copy_(self.encodings, torch.tensor(get_alphabet(self.alphabet).vectors()))
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The embedding of every token, `(v, d)`.
+
+        Raises:
+            ValueError: for a model of other features than the letters of its alphabet.
+        """
+        if self.encodings.shape[1] != self.projection.in_features:
+            raise ValueError(
+                f"`input_ids`: this model reads {self.projection.in_features} float features per position "
+                "(`input_size`), so it takes `input_features`"
+            )
+        return self.projection(self.encodings)
+
     def project(self, input_features: torch.Tensor) -> torch.Tensor:
         """`(b, l, a)` to `(b, l, d)`."""
-        letters = self.encodings.shape[1]
-        if input_features.shape[-1] != letters:
+        size = self.projection.in_features
+        if input_features.shape[-1] != size:
+            meaning = (
+                f"the letters of alphabet {self.alphabet!r}" if size == self.encodings.shape[1] else "`input_size`"
+            )
             raise ValueError(
-                f"`input_features` must have {letters} entries per position (the letters of alphabet "
-                f"{self.alphabet!r}), got shape {tuple(input_features.shape)}"
+                f"`input_features` must have {size} entries per position ({meaning}), got shape "
+                f"{tuple(input_features.shape)}"
             )
         return self.projection(input_features)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """`(b, l)` to `(b, l, d)`."""
         # Projecting the v rows of the table and looking them up never makes a (b, l, a) tensor.
-        table = self.projection(self.encodings)  # (v, d)
-        return F.embedding(input_ids, table)  # (b, l, d)
+        return F.embedding(input_ids, self.weight)
 
 
 class LyraDepthwiseConv(nn.Module):
@@ -86,8 +95,8 @@ class LyraDepthwiseConv(nn.Module):
         y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, padding=(0, size // 2), groups=channels)
         return y.squeeze(2).transpose(1, 2)
 
-    def at(self, x: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-        """`(rows, c)` to `(windows, c)`, where `neighbours` `(windows, k)` says which rows stand in each window."""
+    def gather(self, x: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+        """`(rows, c)` to `(windows, c)`, where `neighbours` `(windows, k)` are the rows in each window."""
         taps = self.weight.squeeze(1).t()  # (k, c)
         y = self.bias
         for tap, rows in zip(taps, neighbours.unbind(1), strict=True):
@@ -114,8 +123,8 @@ class LyraPGC(GradientCheckpointingLayer):
         """`(b, l, d)` to `(b, l, d)`, or with `neighbours` `(windows, k)` rows `(rows, d)` to `(windows, d)`.
 
         Args:
-            pads: `(b, l, 1)`, true at positions that count as outside; `neighbours` say that by themselves.
-            neighbours: see [`Windows`]; the number after the last row stands for outside.
+            pads: `(b, l, 1)`, true at positions that count as outside; not needed beside `neighbours`.
+            neighbours: see [`Windows`]; the index after the last row means outside.
         """
         projected = self.in_norm(self.in_proj(hidden_states))
         if neighbours is None:
@@ -124,7 +133,7 @@ class LyraPGC(GradientCheckpointingLayer):
         else:
             centre = neighbours[:, neighbours.shape[1] // 2]
             x, gate = F.pad(projected, (0, 0, 0, 1)).chunk(2, dim=-1)  # (rows + 1, rd) each
-            x, gate = self.conv.at(x, neighbours), gate.index_select(0, centre)  # (windows, rd) each
+            x, gate = self.conv.gather(x, neighbours), gate.index_select(0, centre)  # (windows, rd) each
             if self.residual:
                 hidden_states = F.pad(hidden_states, (0, 0, 0, 1)).index_select(0, centre)
         y = self.out_norm(self.out_proj(self.interact(x, gate)))
@@ -159,24 +168,12 @@ class LyraS4DKernel(nn.Module):
         return discretize(*(p.to(dtype) for p in (self.log_dt, self.log_A_real, self.A_imag, self.C, D)))
 
 
-SSMStates = tuple[torch.Tensor | None, torch.Tensor | None]
-
-
-class OtherPieces(Protocol):
-    """What an S4D layer asks of the processes that hold the other pieces of its sequences (`lyra.parallel`)."""
-
-    def states(self, layer: "LyraS4DLayer", ends: SSMStates) -> SSMStates:
-        """The states that enter this piece, from those that it leaves behind by itself."""
-
-    def of_first(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor of the first piece."""
-
-
 class LyraS4DLayer(GradientCheckpointingLayer):
     """Pre-norm residual block around the S4D convolution."""
 
-    def __init__(self, config: LyraConfig):
+    def __init__(self, config: LyraConfig, layer_idx: int):
         super().__init__()
+        self.layer_idx = layer_idx
         self.dropout_prob = config.hidden_dropout_prob
         self.backend = config.ssm_backend
         self.norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -185,165 +182,76 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         self.D = nn.Parameter(torch.empty(config.hidden_size))
         self.output_linear = nn.Linear(config.hidden_size, 2 * config.hidden_size)
         self.gated_residual = LyraGatedResidual(config.hidden_dropout_prob)
-        self._evaluation_operators = _EvaluationCache()
+        self._kernel_cache = KernelCache()
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         pads: torch.Tensor | None,
-        index: torch.Tensor | None = None,
-        ssm_states: SSMStates = (None, None),
-        use_cache: bool = False,
-        others: OtherPieces | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, SSMStates]:
-        """`(b, l, d)` to `(b, l, d)`, or with `index` `(b, l)` rows `(rows, d)` to `(b, l, d)`.
+        inverse: torch.Tensor | None = None,
+        context: LyraContext = WHOLE,
+    ) -> torch.Tensor:
+        """`(b, l, d)` to `(b, l, d)`, or with `inverse` `(b, l)` rows `(rows, d)` to `(b, l, d)`.
 
         Args:
             pads: `(b, l, 1)`, true where the state space sees zeros.
-            index: the row of each position.
-            ssm_states: `(b, h, n/2)` complex, before the first position and, of a bidirectional layer, after the last;
-                None for zero.
-            use_cache: whether to return also the states at the other ends.
-            others: where the rest of the sequences is, if this is a piece of them.
+            inverse: the row of each position.
+            context: gives the initial states and takes the final ones.
         """
         u = self.norm(hidden_states)
-        if index is not None:
+        if inverse is not None:
             # Channel by channel: where the rows fit the cache and where the convolution wants each channel together.
-            u = _look_up(u, index, channel_major=True)
-            hidden_states = _look_up(hidden_states, index)
+            u = _look_up(u, inverse, channel_major=True)
+            hidden_states = _look_up(hidden_states, inverse)
         if pads is not None:
             u = u.masked_fill(pads, 0)
-        if others is not None:
-            ssm_states = others.states(self, self._end_states(u, ssm_states))
-        y = F.gelu(self.convolve(u, ssm_states))  # (b, l, h)
+        initial = context.initial_states(self, u)
+        y = F.gelu(self.convolve(u, initial))  # (b, l, h)
         # One draw per sequence and channel, tied along the length.
         if self.training and self.dropout_prob > 0:
-            kept = F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob)
-            y.mul_(kept if others is None else others.of_first(kept))
+            y.mul_(context.tie_dropout(F.dropout(y.new_ones(y.shape[0], 1, y.shape[2]), self.dropout_prob)))
         # Flat, because a product of two matrices reads the convolution's layout as it is.
         z = self.output_linear(y.flatten(0, 1)).unflatten(0, y.shape[:2])  # (b, l, 2h)
-        hidden_states = self.gated_residual(hidden_states, z)
-        return (hidden_states, self._end_states(u, ssm_states)) if use_cache else hidden_states
+        context.keep_states(self, u, initial)
+        return self.gated_residual(hidden_states, z)
 
-    def convolve(self, u: torch.Tensor, ssm_states: SSMStates = (None, None)) -> torch.Tensor:
+    def convolve(self, u: torch.Tensor, initial: SSMStates = NO_STATES) -> torch.Tensor:
         """`conv(u, K) + D u` in fp32 (fp64 for fp64 input) under any autocast; returns the dtype of `u`."""
         with torch.autocast(device_type=u.device.type, enabled=False):
             wide = at_least_fp32(u)
             length = u.shape[1]
             systems = self.systems(wide.dtype)
-            path = fastest_path(wide) if self.backend == "auto" else self.backend
-            make_operators, convolution = PATHS[path]
+            name = select_backend(wide) if self.backend == "auto" else self.backend
+            backend = SSM_BACKENDS[name]
             if self.training or torch.is_grad_enabled() or not is_eager_cpu(u):
-                operators = make_operators(*systems, length)
+                operators = backend.prepare(*systems, length)
             else:
-                operators = self._evaluation_operators.get(path, length, systems, make_operators)
-            y = convolution(wide, operators)
-            for system, state, flipped in zip(systems, ssm_states, (False, True), strict=True):
+                operators = self._kernel_cache.get(name, length, systems)
+            y = backend.convolve(wide, operators)
+            for system, state, backward in zip(systems, initial, (False, True), strict=True):
                 if system is not None and state is not None:
-                    response = state_response(system, state, length)
-                    y = y + (response.flip(1) if flipped else response)
+                    response = state_to_output(system, state, length)
+                    y = y + (response.flip(1) if backward else response)
             return y.to(u.dtype)
 
-    def _end_states(self, u: torch.Tensor, ssm_states: SSMStates) -> SSMStates:
+    def final_states(self, u: torch.Tensor, initial: SSMStates = NO_STATES) -> SSMStates:
+        """The states after the last input of u `(b, l, h)` and, of a bidirectional layer, before the first."""
         with torch.autocast(device_type=u.device.type, enabled=False):
             wide = at_least_fp32(u)
             system, reverse = self.systems(wide.dtype)
-            forth = end_state(system, wide, ssm_states[0])
-            return forth, None if reverse is None else end_state(reverse, wide.flip(1), ssm_states[1])
-
-    def train(self, mode: bool = True) -> "LyraS4DLayer":
-        self._evaluation_operators.clear()
-        return super().train(mode)
+            return SSMStates(
+                input_to_state(system, wide, initial.forward),
+                None if reverse is None else input_to_state(reverse, wide.flip(1), initial.backward),
+            )
 
     def systems(self, dtype: torch.dtype) -> tuple[DiscreteSSM, DiscreteSSM | None]:
         """The discrete system of each direction; D belongs to the first."""
         system = self.kernel(self.D, dtype)
         return system, None if self.reverse_kernel is None else self.reverse_kernel(torch.zeros_like(self.D), dtype)
 
-
-class _EvaluationCache:
-    """The operators of the last few lengths, made again when the systems' values change.
-
-    Values are compared, since a change through `parameter.data`, or of which parameter is used, leaves no other trace.
-    """
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        # The systems and their operators, replaced together and never changed: threads may share a model.
-        self._kept: tuple[list[torch.Tensor], dict[Any, Any]] = ([], {})
-
-    def get(self, path: str, length: int, systems: Sequence[DiscreteSSM | None], make: Callable[..., Any]) -> Any:
-        tensors = [tensor for system in systems if system is not None for tensor in system]
-        known, operators = self._kept
-        if not _all_equal(tensors, known):
-            known, operators = tensors, {}
-        if (path, length) not in operators:
-            latest = list(operators.items())[1 - _CACHED_LENGTHS :]
-            operators = dict([*latest, ((path, length), make(*systems, length))])
-            self._kept = (known, operators)
-        return operators[path, length]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # no part of a pickled or copied model
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.clear()
-
-
-def _all_equal(tensors: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
-    return len(tensors) == len(others) and all(
-        one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(tensors, others, strict=True)
-    )
-
-
-@dataclass
-class LyraCache:
-    """What [`LyraModel`] carries from one piece of a sequence to the next.
-
-    A position's output needs the convolutions' halo of neighbours on both sides, so that the last few positions of a
-    piece are answered with the next one.
-
-    Attributes:
-        inputs: the positions that the next outputs still need, `(b, t)` ids or `(b, t, d)` embeddings, at most twice
-            the halo.
-        mask: `(b, t)`, true where they are real.
-        answered: how many of them have had their output.
-        ssm_states: `(b, h, n/2)` complex, of each S4D layer after the last answered position, with the None of a
-            second direction; None before the first position.
-        pooled: `(b, pooled_size)` and `(b, 1)`, sum (or highest, first, last) and number of the positions answered.
-    """
-
-    inputs: torch.Tensor
-    mask: torch.Tensor
-    answered: int = 0
-    ssm_states: list[SSMStates] | None = None
-    pooled: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    @classmethod
-    def of(cls, inputs: torch.Tensor, mask: torch.Tensor | None) -> "LyraCache":
-        """The first piece."""
-        return cls(inputs, _as_full_mask(mask, inputs))
-
-    def joined(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> "LyraCache":
-        """With the next piece.
-
-        Raises:
-            ValueError: if it is of another batch size or another kind of input.
-        """
-        if self.inputs.shape[0] != inputs.shape[0] or self.inputs.shape[2:] != inputs.shape[2:]:
-            raise ValueError(
-                f"`cache_params` is of inputs {tuple(self.inputs.shape)}, this piece has {tuple(inputs.shape)}; "
-                "batch and kind of input must be the same in every piece"
-            )
-        both = torch.cat([self.mask, _as_full_mask(mask, inputs)], dim=1)
-        return replace(self, inputs=torch.cat([self.inputs, inputs], dim=1), mask=both)
-
-    def without(self, answered: int, halo: int) -> "LyraCache":
-        """After positions up to `answered` have had their output; only their last ones are still needed."""
-        kept = max(0, answered - halo)
-        return replace(self, inputs=self.inputs[:, kept:], mask=self.mask[:, kept:], answered=answered - kept)
+    def train(self, mode: bool = True) -> "LyraS4DLayer":
+        self._kernel_cache.clear()
+        return super().train(mode)
 
 
 @dataclass
@@ -354,7 +262,7 @@ class LyraModelOutput(ModelOutput):
         last_hidden_state: `(batch_size, sequence_length, hidden_size)`.
         pooler_output: `(batch_size, hidden_size)`, with pooling `"mean_last"` twice as long.
         hidden_states: with `output_hidden_states`, the embeddings, then the output of each block.
-        cache_params: with `use_cache`, what the next piece of the sequences needs.
+        cache_params: with `use_cache`, what the next segment of the sequences needs.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -364,120 +272,72 @@ class LyraModelOutput(ModelOutput):
 
 
 class LyraEncoder(nn.Module):
-    """The PGC stack and the S4D layers, and what a read-out sees of them."""
+    """The PGC stack, the S4D layers and the pooling."""
 
     def __init__(self, config: LyraConfig):
         super().__init__()
-        self.poolings = config.pooling.split("_")  # one, or several side by side
-        self.pooled_size = len(self.poolings) * config.hidden_size
+        self.pooler = Pooler(config.pooling)
+        self.pooled_size = len(self.pooler.poolings) * config.hidden_size
         self.pgc = nn.ModuleList(LyraPGC(config, expansion) for expansion in config.pgc_expansion_factors)
-        self.layers = nn.ModuleList(LyraS4DLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(LyraS4DLayer(config, i) for i in range(config.num_hidden_layers))
         self.final_norm = LyraRMSNorm(config.hidden_size, config.rms_norm_eps) if config.final_norm else nn.Identity()
         self.halo = len(self.pgc) * (config.pgc_kernel_size // 2)  # positions that the PGC stack sees on each side
 
     def forward(
-        self, hidden_states: torch.Tensor, mask: torch.Tensor | None, windows: Windows | None = None
-    ) -> tuple[torch.Tensor, ...]:
-        """Returns the input and the output of every block, each `(b, l, d)`; with `windows` only the layers' outputs
-        are.
+        self,
+        embeds: torch.Tensor,
+        mask: torch.Tensor | None,
+        windows: Windows | None = None,
+        positions: slice | None = None,
+        context: LyraContext = WHOLE,
+        num_layers: int | None = None,
+    ) -> LyraModelOutput:
+        """The outputs at the emitted positions; with `windows` the first `hidden_states` are rows.
 
         Args:
-            hidden_states: embeddings `(b, l, d)`, or with `windows` those of its tokens `(rows, d)`.
+            embeds: `(b, l, d)`, or with `windows` those of its tokens, `(rows, d)`.
             mask: `(b, l)`, true at real positions; None where all are.
+            positions: those to emit; the others are their neighbours. None for all.
+            context: of the sequences; see [`LyraContext`].
+            num_layers: how many S4D layers to run; None for all.
         """
-        if hidden_states.shape[1] == 0:
-            raise ValueError("every sequence must have at least one position, got length 0")
-        pads = as_pads(mask)
-        outputs, index = self.pgc_stack(hidden_states, pads, windows)
-        for layer in self.layers:
-            outputs, index = (*outputs, layer(outputs[-1], pads, index)), None
-        return outputs
-
-    def pgc_stack(
-        self, hidden_states: torch.Tensor, pads: torch.Tensor | None, windows: Windows | None = None
-    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-        """The input and the output of every PGC, and with `windows` the row of the last output at each position."""
+        empty = embeds.shape[-2] == 0
+        pads = _as_pads(mask)
         neighbours = [None] * len(self.pgc) if windows is None else windows.neighbours
-        outputs = [hidden_states]
+        outputs: tuple[torch.Tensor, ...] = (embeds,)
         for block, around in zip(self.pgc, neighbours, strict=True):
-            outputs.append(block(outputs[-1], pads, around))
-        if windows is not None and windows.at is None:
-            outputs[-1] = outputs[-1].view(*windows.shape, -1)
-        return tuple(outputs), None if windows is None else windows.at
+            outputs = (*outputs, embeds if empty else block(outputs[-1], pads, around))
+        outputs, inverse = self._select(outputs, windows, positions)
+        if mask is not None and positions is not None:
+            mask = reduce_mask(mask[:, positions])
+            pads = _as_pads(mask)
+        for layer in self.layers[:num_layers]:
+            outputs = (*outputs, embeds if empty else layer(outputs[-1], pads, inverse, context))
+            inverse = None
+        last = outputs[-1]
+        return LyraModelOutput(
+            last_hidden_state=self.final_norm(last),
+            pooler_output=self._finalize(context.pool(self.pooler, last, mask), last),
+            hidden_states=outputs,
+        )
 
-    def pool(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(b, l, d)` to `(b, pooled_size)` over the real positions, normed where the config says so."""
-        return self.read_pooled(self.add_to_pooled(None, hidden_states, mask), hidden_states.dtype)
+    def _select(
+        self, outputs: tuple[torch.Tensor, ...], windows: Windows | None, positions: slice | None
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """What the first S4D layer reads at the emitted positions, the last of the outputs, and of rows their
+        `inverse`."""
+        if windows is not None and windows.inverse is not None:
+            return outputs, windows.inverse if positions is None else windows.inverse[:, positions]
+        if windows is not None:  # rows, of which the last level has one for each position
+            outputs = (*outputs[:-1], outputs[-1].view(*windows.shape, -1))
+            return outputs if positions is None else (*outputs[:-1], outputs[-1][:, positions]), None
+        return outputs if positions is None else tuple(each[:, positions] for each in outputs), None
 
-    def add_to_pooled(
-        self,
-        pooled: tuple[torch.Tensor, torch.Tensor] | None,
-        hidden_states: torch.Tensor,
-        mask: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Value `(b, pooled_size)` and number `(b, 1)` of the real positions pooled before and of those given."""
-        batch, length, _ = hidden_states.shape
-        if mask is None:
-            count = torch.full((batch, 1), length, device=hidden_states.device)
-        else:
-            mask = mask.to(hidden_states.device)  # the last layer may be on another device than the first
-            count = mask.sum(dim=1, keepdim=True)
-        value = torch.cat([_pool_positions(pooling, hidden_states, mask) for pooling in self.poolings], dim=-1)
-        return (value, count) if pooled is None else self.join_pooled(pooled, (value, count))
-
-    def join_pooled(
-        self, before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `add_to_pooled` gives of two consecutive pieces, from that of each."""
-        (value_before, count_before), (value, count) = before, after
-        parts = (each.chunk(len(self.poolings), dim=-1) for each in (value_before, value))
-        joined = [
-            _pool_pieces(pooling, one, other, count_before, count)
-            for pooling, one, other in zip(self.poolings, *parts, strict=True)
-        ]
-        return torch.cat(joined, dim=-1), count_before + count
-
-    def read_pooled(self, pooled: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-        """What was pooled as the read-out sees it, `(b, pooled_size)`; zeros for a sequence without real positions."""
-        value, count = pooled
-        parts = value.chunk(len(self.poolings), dim=-1)
-        read = [
-            part / count.clamp(min=1) if pooling == "mean" else torch.where(count > 0, part, 0)
-            for pooling, part in zip(self.poolings, parts, strict=True)
-        ]
-        return torch.cat([self.final_norm(part.to(dtype)) for part in read], dim=-1)
-
-
-def _pool_positions(pooling: str, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Sum, highest, first or last of the real positions, `(b, d)`."""
-    columns = None if mask is None else mask.unsqueeze(-1)  # (b, l, 1)
-    if pooling == "mean":
-        # At least fp32: a sum of 65,536 positions overflows fp16, and bf16 cannot count beyond 256.
-        wide = at_least_fp32(hidden_states)
-        return (wide if columns is None else torch.where(columns, wide, 0)).sum(dim=1)
-    if pooling == "max":
-        return (hidden_states if columns is None else hidden_states.masked_fill(~columns, -torch.inf)).amax(dim=1)
-    if mask is None or columns is None:
-        return hidden_states[:, 0 if pooling == "first" else -1]
-    first = mask.int().argmax(dim=1)
-    last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
-    position = first if pooling == "first" else last  # (b,)
-    chosen = torch.where(columns, hidden_states, 0)
-    return chosen.gather(1, position.view(-1, 1, 1).expand(-1, 1, chosen.shape[-1])).squeeze(1)
-
-
-def _pool_pieces(
-    pooling: str, before: torch.Tensor, value: torch.Tensor, count_before: torch.Tensor, count: torch.Tensor
-) -> torch.Tensor:
-    """`_pool_positions` of a sequence from those of two consecutive pieces, `(b, d)`, and their real positions."""
-    if pooling == "mean":
-        # fp32 stops counting after some ten million pieces.
-        return before.double() + value if value.device.type != "mps" else before + value
-    if pooling == "max":
-        return torch.maximum(before, value.to(before.dtype))
-    if pooling == "first":
-        return torch.where(count_before > 0, before, value.to(before.dtype))
-    return torch.where(count > 0, value.to(before.dtype), before)
+    def _finalize(self, pooled: PooledState | None, like: torch.Tensor) -> torch.Tensor:
+        """The pooled vectors as the read-out sees them, `(b, pooled_size)`; zeros before the first position."""
+        if pooled is None:
+            return like.new_zeros(like.shape[0], self.pooled_size)
+        return torch.cat([self.final_norm(each.to(like.dtype)) for each in self.pooler.finalize(pooled)], dim=-1)
 
 
 class LyraPreTrainedModel(PreTrainedModel):
@@ -488,7 +348,12 @@ class LyraPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = True
     _no_split_modules = ["LyraPGC", "LyraS4DLayer"]
     # In bf16 the step sizes and frequencies would keep three digits, and K follows them exponentially.
-    _keep_in_fp32_modules_strict = {"kernel", "reverse_kernel", "D"}
+    _keep_in_fp32_modules_strict = {"kernel", "D"}
+
+    def post_init(self):
+        if self.config.bidirectional:
+            self._keep_in_fp32_modules_strict = {*self._keep_in_fp32_modules_strict, "reverse_kernel"}
+        super().post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -566,26 +431,27 @@ class LyraModel(LyraPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
                 Non-zero at real positions. Without it, pads in `input_ids` are found by `config.pad_token_id`.
             input_features (`torch.FloatTensor` of shape `(batch_size, sequence_length, letters)`, *optional*):
-                Weights of the letters at each position (a soft sequence), in the alphabet's order.
+                Weights of the letters at each position (a soft sequence), in the alphabet's order; or, of a model with
+                `config.input_size`, other features. A float tensor as first argument is taken as these.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*):
                 What the PGC stack reads.
             output_hidden_states (`bool`, *optional*):
                 Whether to return `hidden_states`: the embeddings, then the output of each PGC and of each S4D layer.
                 `last_hidden_state` is the last of them, after the final norm where the config has one.
             cache_params ([`LyraCache`], *optional*):
-                What an earlier call on the piece before this one returned.
+                What the call on the segment before this one returned.
             use_cache (`bool`, *optional*):
-                Whether another piece of the same sequences follows. The output then ends a few positions (the halo of
-                the PGC stack) before the end of the piece and comes with `cache_params` for the next call, which
-                gives those positions first. The last piece, which may be empty, is the one without `use_cache`.
-                `last_hidden_state` of all calls in a row, and `pooler_output` of the last, are those of the whole
+                Whether another segment of the same sequences follows. The output then ends a few positions (the halo of
+                the PGC stack) before the end of the segment and comes with `cache_params` for the next call, which
+                emits those positions first. The last segment, which may be empty, is the one without `use_cache`.
+                `last_hidden_state` of all calls, concatenated, and `pooler_output` of the last are those of the whole
                 sequence.
 
         Returns:
             [`LyraModelOutput`].
 
         Raises:
-            ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model gets pieces.
+            ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model gets segments.
 
         Example:
 
@@ -597,6 +463,8 @@ class LyraModel(LyraPreTrainedModel):
         torch.Size([2, 5, 64])
         ```
         """
+        if input_ids is not None and input_ids.is_floating_point():
+            input_ids, input_features = None, input_ids  # features as the first argument, as a plain module takes them
         if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) != 1:
             raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
         if input_features is not None:
@@ -607,93 +475,56 @@ class LyraModel(LyraPreTrainedModel):
         mask = _as_mask(attention_mask, inputs)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        if cache_params is not None or use_cache:
-            return self._forward_piece(inputs, mask, cache_params, bool(use_cache), output_hidden_states)
-
-        hidden_states = self.encoder(*self._embed_or_windows(inputs, mask, output_hidden_states))
-        return LyraModelOutput(
-            last_hidden_state=self.encoder.final_norm(hidden_states[-1]),
-            pooler_output=self.encoder.pool(hidden_states[-1], mask),
-            hidden_states=hidden_states if output_hidden_states else None,
-        )
-
-    def _embed_or_windows(
-        self, inputs: torch.Tensor, mask: torch.Tensor | None, every_block: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None, Windows | None]:
-        """What the encoder takes: embeddings and mask, or the distinct windows of ids where that pays."""
-        if inputs.is_floating_point():
-            return inputs, mask, None
-        pgc = self.encoder.pgc
-        # Who listens to a block with a hook, or asks for its output, expects one at every position.
-        if (
-            every_block
-            or not windows_pay(inputs)
-            or any(map(_has_hooks, (self.embeddings, self.encoder, *pgc.modules())))
-        ):
-            return self.embeddings(inputs), mask, None
-        pads = None if mask is None else ~mask
-        windows = distinct_windows(inputs, pads, [self.config.pgc_kernel_size] * len(pgc))
-        return self.embeddings(windows.tokens), mask, windows
-
-    def _forward_piece(
-        self, inputs: torch.Tensor, mask: torch.Tensor | None, cache: LyraCache | None, more: bool, every_block: bool
-    ) -> LyraModelOutput:
-        """`forward` on one piece."""
-        encoder = self.encoder
+        if cache_params is None and not use_cache:
+            return self.encode(inputs, mask, WHOLE, output_hidden_states)
         if self.config.bidirectional:
             raise ValueError(
-                "`use_cache`: a bidirectional model reads every sequence from its end too, so it cannot take pieces "
-                "one by one; lyra.inference.stream goes over them twice"
+                "`use_cache`: a bidirectional model reads every sequence from its end too, so it cannot take segments "
+                "one by one; lyra.inference.stream reads them twice"
             )
-        cache = LyraCache.of(inputs, mask) if cache is None else cache.joined(inputs, mask)
-        end = cache.inputs.shape[1] - (encoder.halo if more else 0)  # positions before it have all their neighbours
-        answer = slice(cache.answered, max(end, cache.answered))
-        if answer.start < answer.stop:
-            hidden_states, cache = self._answer(cache, answer, every_block)
-        else:
-            embeds = self.embeddings(cache.inputs[:, :0]) if cache.inputs.dim() == 2 else cache.inputs[:, :0]
-            hidden_states = (embeds,) * (1 + len(encoder.pgc) + len(encoder.layers))  # (b, 0, d) each
-        last = hidden_states[-1]
-        if cache.pooled is not None:
-            pooled = encoder.read_pooled(cache.pooled, last.dtype)
-        elif more:
-            pooled = last.new_zeros(last.shape[0], encoder.pooled_size)  # until the first position is answered
-        else:
-            raise ValueError("every sequence must have at least one position, got length 0")
-        return LyraModelOutput(
-            last_hidden_state=encoder.final_norm(last),
-            pooler_output=pooled,
-            hidden_states=hidden_states if every_block else None,
-            cache_params=cache.without(answer.stop, encoder.halo) if more else None,
-        )
+        context = SegmentContext(cache_params, bool(use_cache))
+        output = self.encode(inputs, mask, context, output_hidden_states)
+        return LyraModelOutput(**output, cache_params=context.next_cache())
 
-    def _answer(self, cache: LyraCache, answer: slice, every_block: bool) -> tuple[tuple[torch.Tensor, ...], LyraCache]:
-        """The outputs of every block at some positions of `cache.inputs`, and the cache with their states."""
-        hidden_states, index = self.pgc_stack(cache.inputs, needed_mask(cache.mask), answer, every_block)
-        mask = needed_mask(cache.mask[:, answer])
-        before = cache.ssm_states or [(None, None)] * len(self.encoder.layers)
-        after = []
-        for layer, states in zip(self.encoder.layers, before, strict=True):
-            output, ends = layer(hidden_states[-1], as_pads(mask), index, states, use_cache=True)
-            hidden_states, index = (*hidden_states, output), None
-            after.append(ends)
-        pooled = self.encoder.add_to_pooled(cache.pooled, hidden_states[-1], mask)
-        return hidden_states, replace(cache, ssm_states=after, pooled=pooled)
+    def encode(
+        self,
+        inputs: torch.Tensor,
+        mask: torch.Tensor | None,
+        context: LyraContext = WHOLE,
+        output_hidden_states: bool = False,
+        num_layers: int | None = None,
+    ) -> LyraModelOutput:
+        """The one traversal of embeddings, PGC stack, S4D layers and pooling, in whatever context the sequences are.
 
-    def pgc_stack(
-        self, inputs: torch.Tensor, mask: torch.Tensor | None, positions: slice, every_block: bool = False
-    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-        """What the first S4D layer reads at some positions of `inputs`, the last of `hidden_states`.
-
-        Returns:
-            The embeddings and the output of every PGC, each `(b, positions, d)`, and None; or rows `(rows, d)` and
-            which of the last ones stands at each position, `(b, positions)`.
+        Args:
+            inputs: `(b, l)` ids or `(b, l, d)` embeddings.
+            mask: `(b, l)`, true at real positions; None where all are.
+            context: where neighbours and states come from and where they go.
+            output_hidden_states: whether to return the output of every block.
+            num_layers: how many S4D layers to run; None for all.
         """
-        embeds, mask, windows = self._embed_or_windows(inputs, mask, every_block)
-        hidden_states, index = self.encoder.pgc_stack(embeds, as_pads(mask), windows)
-        if index is not None:
-            return hidden_states, index[:, positions]
-        return tuple(each[:, positions] for each in hidden_states), None
+        inputs, mask, positions = context.with_halo(inputs, mask, self.encoder.halo)
+        if positions is not None and positions.start == positions.stop:
+            inputs, mask, positions = inputs[:, :0], None, None
+        embeds, windows = self._embed(inputs, mask, output_hidden_states)
+        output = self.encoder(embeds, mask, windows, positions, context, num_layers)
+        if not output_hidden_states:
+            output = LyraModelOutput(last_hidden_state=output.last_hidden_state, pooler_output=output.pooler_output)
+        return output
+
+    def _embed(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, every_block: bool
+    ) -> tuple[torch.Tensor, Windows | None]:
+        """The embeddings `(b, l, d)`, or where that is faster those of the distinct windows' tokens, `(rows, d)`."""
+        if inputs.is_floating_point():
+            return inputs, None
+        pgc = self.encoder.pgc
+        # A hook on a block, or a caller that wants its output, expects it at every position.
+        hooked = any(map(_has_hooks, (self.embeddings, self.encoder, *pgc.modules())))
+        if every_block or hooked or not should_deduplicate(inputs):
+            return self.embeddings(inputs), None
+        windows = distinct_windows(inputs, None if mask is None else ~mask, [self.config.pgc_kernel_size] * len(pgc))
+        return self.embeddings(windows.tokens), windows
 
 
 @dataclass
@@ -718,13 +549,14 @@ class LyraClassifierOutput(ModelOutput):
 class LyraClassificationModel(LyraPreTrainedModel):
     """What the classification heads share: an encoder, and a linear read-out of its vectors.
 
-    With `config.ensemble_size` k it is k such models, of which it holds the first itself and the others as `others`.
-    They answer together, and each has its own loss, whose mean is the ensemble's.
+    With `config.ensemble_size` k it is an ensemble of k such models: the first is the model itself, the rest are its
+    `extra_members`. The logits are the mean over the members, and the loss is the mean of their losses.
     """
 
-    per_token: bool  # whether it answers at every position
+    per_token: bool  # whether there are logits for every position
 
-    def __init__(self, config: LyraConfig):
+    def __init__(self, config: LyraConfig | None = None, **features: Any):
+        config = LyraConfig.for_features(**features) if config is None else config
         super().__init__(config)
         _set_default_problem_type(config)
         self.num_labels = config.num_labels
@@ -738,12 +570,12 @@ class LyraClassificationModel(LyraPreTrainedModel):
         if config.ensemble_size > 1:
             member = copy.deepcopy(config)
             member.ensemble_size = 1
-            self.others = nn.ModuleList(type(self)(member) for _ in range(config.ensemble_size - 1))
+            self.extra_members = nn.ModuleList(type(self)(member) for _ in range(config.ensemble_size - 1))
         self.post_init()
 
     @classmethod
     def as_ensemble(cls, members: "Sequence[LyraClassificationModel]") -> "LyraClassificationModel":
-        """One model that answers with the mean of several, and says how far they differ.
+        """One model of several, whose logits are their mean and whose `std` is how far they differ.
 
         Args:
             members: models of this class with the same config, at least two; of an ensemble each of its members counts.
@@ -753,11 +585,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """
         singles = [single for model in members for single in model.members()]
         settings = [{name: getattr(model.config, name) for name in _settings(model.config)} for model in singles]
-        differing = (
-            [name for name in settings[0] if any(each[name] != settings[0][name] for each in settings)]
-            if settings
-            else []
-        )
+        first = settings[0] if settings else {}
+        differing = [name for name in first if any(each[name] != first[name] for each in settings)]
         if len(singles) < 2 or differing:
             raise ValueError(
                 "`members` must be at least two models with the same config, got "
@@ -767,17 +596,17 @@ class LyraClassificationModel(LyraPreTrainedModel):
         config.ensemble_size = len(singles)
         ensemble = cls(config)
         for member, model in zip(ensemble.members(), singles, strict=True):
-            member.load_state_dict(_without_others(model.state_dict()), strict=member is not ensemble)
+            member.load_state_dict(_first_member(model.state_dict()), strict=member is not ensemble)
         return ensemble.train(members[0].training)
 
     def members(self) -> "list[LyraClassificationModel]":
         """The models of an ensemble, the first of which is `self`; of any other model itself."""
-        return [self, *getattr(self, "others", [])]
+        return [self, *getattr(self, "extra_members", [])]
 
     def read_out(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(..., d)` to logits `(..., labels)`: as the loss takes them, and in label units."""
+        """`(..., d)` to logits `(..., labels)`: on the scale of training, and in label units."""
         logits = self.classifier(self.dropout(vectors))
-        return logits, _in_label_units(logits, self.config)
+        return logits, to_label_units(logits, self.config)
 
     @can_return_tuple
     def forward(
@@ -805,18 +634,23 @@ class LyraClassificationModel(LyraPreTrainedModel):
                 accumulation steps or processes. By default the number of labels present.
 
         Returns:
-            [`LyraClassifierOutput`].
+            [`LyraClassifierOutput`]; for a float tensor as first argument, which is taken as `input_features` of a
+            plain module, the logits alone.
         """
-        _refuse_pieces(kwargs)
+        if input_ids is not None and input_ids.is_floating_point():
+            features = {"attention_mask": attention_mask, "input_features": input_ids}
+            return self(**features, return_dict=True).logits
+        _refuse_cache(kwargs)
         if inputs_embeds is not None and self.config.ensemble_size > 1:
             raise ValueError("`inputs_embeds` are of one model, and every member of an ensemble has its own")
         inputs = (input_ids, attention_mask, input_features, inputs_embeds)
-        first, *others = [
-            member._answer(inputs, labels, output_hidden_states, num_items_in_batch) for member in self.members()
+        outputs = [
+            member._forward_member(inputs, labels, output_hidden_states, num_items_in_batch)
+            for member in self.members()
         ]
-        return self._together(first, others) if others else first
+        return outputs[0] if len(outputs) == 1 else self._combine(outputs)
 
-    def _answer(
+    def _forward_member(
         self,
         inputs: tuple[torch.Tensor | None, ...],
         labels: torch.Tensor | None,
@@ -826,19 +660,22 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """`forward` of one member."""
         outputs = self.lyra(*inputs, output_hidden_states, return_dict=True)
         raw, logits = self.read_out(outputs.last_hidden_state if self.per_token else outputs.pooler_output)
+        loss = None
+        if labels is not None:
+            loss = reduce_losses(*head_losses(raw, labels, self.config, self.per_token), num_items_in_batch)
         return LyraClassifierOutput(
-            loss=_head_loss(raw, labels, self.config, num_items_in_batch, self.per_token),
+            loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
         )
 
-    def _together(self, first: LyraClassifierOutput, others: list[LyraClassifierOutput]) -> LyraClassifierOutput:
-        answers = [first, *others]
-        logits, std = mean_and_std([answer.logits for answer in answers], self.config)  # type: ignore[misc]
+    def _combine(self, outputs: list[LyraClassifierOutput]) -> LyraClassifierOutput:
+        logits, std = mean_and_std([output.logits for output in outputs], self.config)  # type: ignore[misc]
+        losses = [output.loss for output in outputs if output.loss is not None]
         return LyraClassifierOutput(
-            loss=None if first.loss is None else sum(answer.loss for answer in answers) / len(answers),  # type: ignore
+            loss=torch.stack(losses).mean() if losses else None,
             logits=logits,
-            hidden_states=first.hidden_states,
+            hidden_states=outputs[0].hidden_states,
             std=std,
         )
 
@@ -859,8 +696,8 @@ class LyraForTokenClassification(LyraClassificationModel):
 
 
 class LyraForMaskedLM(LyraPreTrainedModel):
-    """Lyra with a read-out over the vocabulary. A causal model sees only what stands before a masked position, so
-    pre-training wants `bidirectional=True`."""
+    """Lyra with a read-out over the vocabulary. A causal model sees only what is before a masked position, so that
+    pre-training needs `bidirectional=True`."""
 
     def __init__(self, config: LyraConfig):
         super().__init__(config)
@@ -895,7 +732,7 @@ class LyraForMaskedLM(LyraPreTrainedModel):
         Returns:
             [`MaskedLMOutput`] with `logits` `(batch_size, sequence_length, vocab_size)`.
         """
-        _refuse_pieces(kwargs)
+        _refuse_cache(kwargs)
         outputs = self.lyra(
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states, return_dict=True
         )
@@ -943,14 +780,8 @@ class Lyra(nn.Module):
         pool: str | None = "mean",
     ):
         super().__init__()
-        config = LyraConfig.deep(
-            hidden_size=d_model,
-            pgc_expansion_factors=[1.0] * num_pgc_layers,
-            num_hidden_layers=num_s4_layers,
-            state_size=d_state,
-            hidden_dropout_prob=dropout,
-            classifier_dropout=dropout,
-            pooling=pool or "mean",
+        config = LyraConfig.for_features(
+            d_input, d_model, d_output, num_pgc_layers, num_s4_layers, d_state, dropout, pool or "mean"
         )
         self.pool = pool
         self.projection = nn.Linear(d_input, d_model)
@@ -967,11 +798,8 @@ class Lyra(nn.Module):
             mask: `(b, l)`, non-zero at real positions; all are by default.
         """
         embeds = self.projection(x)
-        mask = _as_mask(mask, embeds)
-        hidden_states = self.encoder(embeds, mask)[-1]
-        final_norm, pool = self.encoder.final_norm, self.encoder.pool
-        vectors = final_norm(hidden_states) if self.pool is None else pool(hidden_states, mask)
-        return self.decoder(self.dropout(vectors))
+        output = self.encoder(embeds, _as_mask(mask, embeds))
+        return self.decoder(self.dropout(output.last_hidden_state if self.pool is None else output.pooler_output))
 
     def count_parameters(self) -> int:
         """Number of trainable parameters."""
@@ -986,20 +814,10 @@ def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | 
             f"`attention_mask` must have shape (batch_size, sequence_length) = {tuple(inputs.shape[:2])}, "
             f"got {tuple(mask.shape)}"
         )
-    return needed_mask(mask.to(inputs.device) != 0)
+    return reduce_mask(mask.to(inputs.device) != 0)
 
 
-def needed_mask(mask: torch.Tensor) -> torch.Tensor | None:
-    """A mask, or None if it hides nothing, where finding that out costs nothing."""
-    return None if is_eager_cpu(mask) and mask.all() else mask
-
-
-def _as_full_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
-    """A mask `(b, l)` where None stands for one that hides nothing."""
-    return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if mask is None else mask
-
-
-def as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:
+def _as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:
     """`(b, l)`, true where real, to `(b, l, 1)`, true where not."""
     return None if mask is None else ~mask.unsqueeze(-1)
 
@@ -1015,12 +833,12 @@ def _has_hooks(module: nn.Module) -> bool:
     return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
 
 
-def _refuse_pieces(kwargs: dict[str, Any]) -> None:
+def _refuse_cache(kwargs: dict[str, Any]) -> None:
     """Raises ValueError if a head is given what only the bare model takes."""
     if kwargs.get("use_cache") or kwargs.get("cache_params") is not None:
         raise ValueError(
-            "`use_cache` and `cache_params`: the heads read whole sequences; lyra.inference.stream reads pieces with a "
-            "head, and LyraModel (`.lyra` of every head) carries the cache"
+            "`use_cache` and `cache_params`: the heads read whole sequences; lyra.inference.stream reads segments with "
+            "a head, and LyraModel (`.lyra` of every head) carries the cache"
         )
 
 
@@ -1029,13 +847,13 @@ def _settings(config: LyraConfig) -> list[str]:
     return ["num_labels", "problem_type", *(name for name in LyraConfig.__annotations__ if name != "ensemble_size")]
 
 
-def _without_others(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("others.")}
+def _first_member(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith("extra_members.")}
 
 
 def mean_and_std(logits: Sequence[torch.Tensor], config: LyraConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """What an ensemble answers from the logits of its members: their mean, and the standard deviation of the values in
-    label units or of each class's probability."""
+    """The logits of an ensemble, the mean of those of its members, and the standard deviation of their values in label
+    units or of each class's probability."""
     stacked = torch.stack(list(logits))
     values = stacked
     if config.problem_type == "multi_label_classification":
@@ -1049,157 +867,6 @@ def _set_default_problem_type(config: LyraConfig) -> None:
     # The text-classification pipeline would otherwise squash a single output through a sigmoid.
     if config.problem_type is None and config.num_labels == 1:
         config.problem_type = "regression"
-
-
-def _on(numbers: Sequence[Any] | None, like: torch.Tensor) -> torch.Tensor | None:
-    """Numbers of the config as a tensor beside another one, at least fp32."""
-    if numbers is None:
-        return None
-    # Without blocking: the step of a GPU must not wait for a few numbers.
-    return torch.tensor(numbers, dtype=at_least_fp32(like).dtype).to(like.device, non_blocking=True)
-
-
-def _label_scale(config: LyraConfig, like: torch.Tensor) -> tuple[Any, Any]:
-    """Mean and standard deviation of the labels: numbers, or `(num_labels,)` each."""
-    mean, std = (
-        _on(value, like) if isinstance(value, (list, tuple)) else value
-        for value in (config.label_mean, config.label_std)
-    )
-    return mean, std
-
-
-def _in_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
-    """What the model answers, from what it was trained on."""
-    if config.problem_type != "regression":
-        return logits
-    if config.label_quantiles is not None:
-        quantiles, scores = _quantiles(config, logits)
-        pairs = _by_output(at_least_fp32(logits), quantiles)
-        return torch.stack([_interpolate(x, scores, _rising(y)) for x, y in pairs], dim=-1)
-    if config.label_mean is None:
-        return logits
-    mean, std = _label_scale(config, logits)
-    return at_least_fp32(logits) * std + mean
-
-
-def _for_training(labels: torch.Tensor, config: LyraConfig) -> torch.Tensor:
-    """Labels `(..., num_labels)` as normal scores, standardised, or as they are."""
-    if config.label_quantiles is not None:
-        quantiles, scores = _quantiles(config, labels)
-        return torch.stack([_normal_scores(x, y, scores) for x, y in _by_output(labels, quantiles)], dim=-1)
-    if config.label_mean is None:
-        return labels
-    mean, std = _label_scale(config, labels)
-    return (labels - mean) / std
-
-
-def _quantiles(config: LyraConfig, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quantiles of the training labels, `(1 or num_labels, count)`, and their normal scores, `(count,)`."""
-    quantiles = torch.atleast_2d(_on(config.label_quantiles, like))  # type: ignore[arg-type]
-    count = quantiles.shape[1]
-    probabilities = (torch.arange(count, device=quantiles.device, dtype=quantiles.dtype) + 0.5) / count
-    return quantiles, torch.special.ndtri(probabilities)
-
-
-def _by_output(x: torch.Tensor, tables: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each output of `(..., outputs)` with its row of `(1 or outputs, count)`."""
-    return list(zip(x.unbind(-1), tables.expand(x.shape[-1], -1).unbind(0), strict=True))
-
-
-def _normal_scores(labels: torch.Tensor, quantiles: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Normal score of each label: between two quantiles in proportion, where several tie that of their mean rank, and
-    outside the first or the last one."""
-    labels, count = labels.contiguous(), len(quantiles)
-    low, high = torch.searchsorted(quantiles, labels), torch.searchsorted(quantiles, labels, right=True)
-    left, right = (low - 1).clamp(min=0), low.clamp(max=count - 1)
-    width = quantiles[right] - quantiles[left]
-    share = torch.where(width > 0, (labels - quantiles[left]) / torch.where(width > 0, width, 1), 0)
-    between = torch.lerp(scores[left], scores[right], share)
-    tied = torch.special.ndtri(((low + high) / 2).clamp(0.5, count - 0.5).to(scores.dtype) / count)
-    return torch.where(high > low, tied, between)
-
-
-def _rising(quantiles: torch.Tensor) -> torch.Tensor:
-    """Quantiles of which those that tie rise by a thousandth of the step to the next, so that no two answers tie."""
-    count = len(quantiles)
-    low, high = torch.searchsorted(quantiles, quantiles), torch.searchsorted(quantiles, quantiles, right=True)
-    step = torch.where(
-        high < count,
-        quantiles[high.clamp(max=count - 1)] - quantiles,
-        quantiles - quantiles[(low - 1).clamp(min=0)],
-    )
-    rank = torch.arange(count, device=quantiles.device) - low
-    return quantiles + 1e-3 * step * rank / (high - low)
-
-
-def _interpolate(x: torch.Tensor, knots: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Piecewise linear through ascending knots, and on along the first and the last piece outside."""
-    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
-    left = right - 1
-    slope = (values[right] - values[left]) / (knots[right] - knots[left])
-    return values[left] + slope * (x - knots[left])
-
-
-def _head_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor | None,
-    config: LyraConfig,
-    num_items_in_batch: torch.Tensor | int | None,
-    per_token: bool,
-) -> torch.Tensor | None:
-    """Loss of a sequence or token head; `logits` of a regression are as trained on, `labels` in label units."""
-    return (
-        None if labels is None else reduce_losses(*head_losses(logits, labels, config, per_token), num_items_in_batch)
-    )
-
-
-def head_losses(
-    logits: torch.Tensor, labels: torch.Tensor, config: LyraConfig, per_token: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of each label, and whether that label is present."""
-    labels = labels.to(logits.device)
-    problem_type = config.problem_type
-    if problem_type is None:
-        problem_type = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-    if problem_type == "single_label_classification":
-        return cross_entropy(logits, labels, _on(config.class_weights, logits))
-
-    if labels.numel() != logits.numel():
-        raise ValueError(f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
-    logits = at_least_fp32(logits)
-    labels = labels.reshape(logits.shape).to(logits.dtype)
-    present = ~labels.isnan()
-    if per_token or problem_type == "multi_label_classification":
-        present = present & (labels != IGNORE_INDEX)  # elsewhere -100 may be a measurement
-    labels = torch.where(present, labels, 0)  # before any arithmetic: a NaN would survive into the gradients
-    if problem_type == "multi_label_classification":
-        weights = _on(config.class_weights, logits)
-        losses = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
-    else:
-        losses = (logits - _for_training(labels, config)).square()
-    return losses, present
-
-
-def cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of each label, and whether that label is present, both flat."""
-    if labels.shape != logits.shape[:-1]:
-        raise ValueError(f"`labels` must have shape {tuple(logits.shape[:-1])}, got {tuple(labels.shape)}")
-    labels = labels.to(logits.device).reshape(-1)
-    logits = at_least_fp32(logits).reshape(-1, logits.shape[-1])
-    losses = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE_INDEX, reduction="none")
-    return losses, labels != IGNORE_INDEX
-
-
-def reduce_losses(
-    losses: torch.Tensor, present: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
-) -> torch.Tensor:
-    total = torch.where(present, losses, 0).sum()
-    if isinstance(num_items_in_batch, int):
-        return total / max(1, num_items_in_batch)
-    count = present.sum() if num_items_in_batch is None else num_items_in_batch.to(losses.device)
-    return total / count.clamp(min=1)
 
 
 LyraModel.register_for_auto_class("AutoModel")

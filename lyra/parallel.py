@@ -1,9 +1,9 @@
-"""One batch of sequences over several devices: each process holds a piece of every sequence.
+"""One batch of sequences over several devices: each process holds a shard of every sequence.
 
-What a piece needs of the others does not grow with their length. A state space layer knows what stands before a
+What a shard needs of the others does not grow with their length. A state space layer knows everything before a
 position by h n/2 complex numbers (`lyra.ssm_lyra`), which are gathered once per layer; the convolutions of the PGC
 stack see a few letters on either side, which are gathered once; a read-out of the whole sequence needs one vector of
-each piece. So outputs and gradients are those of one device, but for rounding.
+each shard. So outputs and gradients are those of one device, but for rounding.
 """
 
 from typing import Any
@@ -13,33 +13,33 @@ import torch.distributed as dist
 from torch import nn
 from transformers.modeling_outputs import MaskedLMOutput
 
+from .context_lyra import LyraContext, SSMStates, StateSpaceLayer
+from .execution_lyra import reduce_mask
+from .losses_lyra import cross_entropy, head_losses, reduce_losses
 from .modeling_lyra import (
     LyraClassificationModel,
     LyraClassifierOutput,
     LyraForMaskedLM,
     LyraModel,
     LyraModelOutput,
-    LyraS4DLayer,
-    SSMStates,
-    as_pads,
-    cross_entropy,
-    head_losses,
-    needed_mask,
-    reduce_losses,
 )
+from .pooling_lyra import PooledState, Pooler
 from .ssm_lyra import DiscreteSSM, advance
 
 
 class SequenceParallel(nn.Module):
-    """A Lyra model of sequences whose pieces lie on the ranks of a process group, the first piece on the first rank.
+    """A Lyra model of sequences sharded over the ranks of a process group, the first shard on the first rank.
 
-    Every rank calls it at the same time, with its piece of the same batch, and has the loss of the whole sequences.
+    Every rank calls it at the same time, with its shard of the same batch, and gets the loss of the whole sequences.
     Gradients averaged over the ranks, as `torch.nn.parallel.DistributedDataParallel` around it does, are those of one
     device; every rank must call `backward` if one does.
 
     Args:
         model: [`LyraModel`], a head or [`LyraForMaskedLM`], the same on every rank; no ensemble.
-        group: the ranks that hold the pieces, by default all.
+        group: the ranks that hold the shards, by default all.
+
+    Raises:
+        ValueError: for an ensemble.
 
     Example, for `torchrun --nproc_per_node 4`:
 
@@ -62,7 +62,7 @@ class SequenceParallel(nn.Module):
     def forward(
         self, input_ids: torch.Tensor, labels: torch.Tensor | None = None
     ) -> LyraModelOutput | LyraClassifierOutput | MaskedLMOutput:
-        """The outputs of this rank's positions, and those of the whole sequences, which all ranks have.
+        """The outputs of this rank's positions, and those of the whole sequences, the same on all ranks.
 
         Args:
             input_ids: `(b, l)` ids of [`LyraTokenizer`]; l may differ between ranks. Short sequences of a batch are
@@ -76,101 +76,97 @@ class SequenceParallel(nn.Module):
             its own in training).
 
         Raises:
-            ValueError: on every rank, if batch sizes differ or a piece is empty.
+            ValueError: on every rank, if batch sizes differ or a shard is empty.
         """
-        hidden_states, pooled = self._encode(input_ids)
         model = self.model
+        base: LyraModel = getattr(model, "lyra", model)  # type: ignore[assignment]
+        shards = SequenceShards(input_ids, base.config.pad_token_id, self.group)  # type: ignore[arg-type]
+        output = base.encode(input_ids, None, shards)
         if isinstance(model, LyraModel):
-            return LyraModelOutput(last_hidden_state=hidden_states, pooler_output=pooled)
+            return output
         if isinstance(model, LyraForMaskedLM):
-            logits = model.lm_head(hidden_states)
-            loss = None if labels is None else self._mean(*cross_entropy(logits, labels))
+            logits = model.lm_head(output.last_hidden_state)
+            loss = None if labels is None else shards.mean(*cross_entropy(logits, labels))
             return MaskedLMOutput(loss=loss, logits=logits)
-        raw, logits = model.read_out(hidden_states if model.per_token else pooled)
+        raw, logits = model.read_out(output.last_hidden_state if model.per_token else output.pooler_output)
         if labels is None:
             return LyraClassifierOutput(logits=logits)
         losses, present = head_losses(raw, labels, model.config, model.per_token)
-        if model.per_token:
-            return LyraClassifierOutput(loss=self._mean(losses, present), logits=logits)
-        return LyraClassifierOutput(loss=reduce_losses(losses, present, None), logits=logits)
-
-    def _encode(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states `(b, l, d)` of this piece and the pooled vectors `(b, pooled_size)` of the whole sequences."""
-        model: LyraModel = getattr(self.model, "lyra", self.model)  # type: ignore[assignment]
-        encoder = model.encoder
-        pieces = _Pieces(input_ids, self.group)
-        before, after = pieces.around(input_ids, encoder.halo, model.config.pad_token_id)
-        ids = torch.cat([before, input_ids, after], dim=1)
-        mask = ids != model.config.pad_token_id
-        positions = slice(before.shape[1], before.shape[1] + input_ids.shape[1])
-        outputs, index = model.pgc_stack(ids, needed_mask(mask), positions)
-        hidden_states, mask = outputs[-1], needed_mask(mask[:, positions])
-        for layer in encoder.layers:
-            hidden_states, index = layer(hidden_states, as_pads(mask), index, others=pieces), None
-        value, count = encoder.add_to_pooled(None, hidden_states, mask)
-        pooled, *rest = zip(pieces.gather(value), pieces.gather(count), strict=True)
-        for each in rest:
-            pooled = encoder.join_pooled(pooled, each)
-        return encoder.final_norm(hidden_states), encoder.read_pooled(pooled, hidden_states.dtype)
-
-    def _mean(self, losses: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """The mean over the labels of all ranks."""
-        count = present.sum()
-        dist.all_reduce(count, group=self.group)
-        return _Gather.apply(reduce_losses(losses, present, count), self.group).sum()
+        loss = shards.mean(losses, present) if model.per_token else reduce_losses(losses, present, None)
+        return LyraClassifierOutput(loss=loss, logits=logits)
 
 
-class _Pieces:
-    """The pieces of one batch, as the layers of a model ask for them (see `OtherPieces`)."""
+class SequenceShards(LyraContext):
+    """The context of one batch whose sequences are sharded over the ranks of a group."""
 
-    def __init__(self, input_ids: torch.Tensor, group: Any):
-        self.group, self.rank = group, dist.get_rank(group)
+    def __init__(self, input_ids: torch.Tensor, pad_token_id: int, group: Any):
+        self.pad_token_id, self.group, self.rank = pad_token_id, group, dist.get_rank(group)
         shape = torch.tensor(input_ids.shape, device=input_ids.device)
-        batches, self.lengths = zip(*self.gather(shape).tolist(), strict=True)
+        batches, self.lengths = zip(*self._gather(shape).tolist(), strict=True)
         if len(set(batches)) > 1 or not all(self.lengths):
             raise ValueError(
                 "`input_ids` must have the same batch size on every rank and at least one position, got "
                 + ", ".join(map(str, zip(batches, self.lengths, strict=True)))
             )
 
-    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+    def with_halo(
+        self, inputs: torch.Tensor, mask: torch.Tensor | None, halo: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None, slice]:
+        before, after = self._neighbours(inputs, halo)
+        ids = torch.cat([before, inputs, after], dim=1)
+        positions = slice(before.shape[1], before.shape[1] + inputs.shape[1])
+        return ids, reduce_mask(ids != self.pad_token_id), positions
+
+    def initial_states(self, layer: StateSpaceLayer, u: torch.Tensor) -> SSMStates:
+        own = torch.stack([state for state in layer.final_states(u) if state is not None])  # (directions, b, h, n/2)
+        states = torch.view_as_complex(self._gather(torch.view_as_real(own)))  # (ranks, directions, b, h, n/2)
+        system, reverse = layer.systems(own.real.dtype)
+        forward_state = self._carry(system, states[:, 0], range(self.rank))
+        if reverse is None:
+            return SSMStates(forward_state)
+        after = range(len(self.lengths) - 1, self.rank, -1)
+        return SSMStates(forward_state, self._carry(reverse, states[:, 1], after))
+
+    def tie_dropout(self, scale: torch.Tensor) -> torch.Tensor:
+        scale = scale.contiguous()
+        dist.broadcast(scale, group=self.group, group_src=0)
+        return scale
+
+    def pool(self, pooler: Pooler, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> PooledState:
+        own = pooler.update(None, hidden_states, mask)
+        pooled, *later = map(PooledState, self._gather(own.value), self._gather(own.count))
+        for shard in later:
+            pooled = pooler.merge(pooled, shard)
+        return pooled
+
+    def mean(self, losses: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """The mean loss over the labels of all ranks."""
+        count = present.sum()
+        dist.all_reduce(count, group=self.group)
+        return self._gather(reduce_losses(losses, present, count)).sum()
+
+    def _gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """`(...)` of each rank to `(ranks, ...)`."""
         return _Gather.apply(tensor, self.group)  # type: ignore[no-any-return]
 
-    def around(self, ids: torch.Tensor, halo: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last `halo` ids before this piece and the first ones after it, fewer at the ends of the sequences."""
+    def _neighbours(self, ids: torch.Tensor, halo: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last `halo` ids before this shard and the first ones after it, fewer at the ends of the sequences."""
         missing = max(0, halo - ids.shape[1])
-        first = nn.functional.pad(ids[:, :halo], (0, missing), value=pad)
-        last = nn.functional.pad(ids[:, max(0, ids.shape[1] - halo) :], (missing, 0), value=pad)
-        edges = self.gather(torch.stack([first, last]).to(torch.uint8)).to(ids.dtype)  # (ranks, 2, b, halo)
+        first = nn.functional.pad(ids[:, :halo], (0, missing), value=self.pad_token_id)
+        last = nn.functional.pad(ids[:, max(0, ids.shape[1] - halo) :], (missing, 0), value=self.pad_token_id)
+        edges = self._gather(torch.stack([first, last]).to(torch.uint8)).to(ids.dtype)  # (ranks, 2, b, halo)
         sizes = [min(halo, length) for length in self.lengths]
         lasts = [edges[i, 1, :, halo - sizes[i] :] for i in range(self.rank)]
         firsts = [edges[i, 0, :, : sizes[i]] for i in range(self.rank + 1, len(sizes))]
         before, after = torch.cat([ids[:, :0], *lasts], dim=1), torch.cat([ids[:, :0], *firsts], dim=1)
         return before[:, max(0, before.shape[1] - halo) :], after[:, :halo]
 
-    def states(self, layer: LyraS4DLayer, ends: SSMStates) -> SSMStates:
-        """The states that enter this piece from before and, of a bidirectional layer, from after."""
-        own = torch.stack([end for end in ends if end is not None])  # (directions, b, h, n/2)
-        all_ends = torch.view_as_complex(self.gather(torch.view_as_real(own)))  # (ranks, directions, b, h, n/2)
-        system, reverse = layer.systems(own.real.dtype)
-        forth = self._entering(system, all_ends[:, 0], range(self.rank))
-        if reverse is None:
-            return forth, None
-        return forth, self._entering(reverse, all_ends[:, 1], range(len(self.lengths) - 1, self.rank, -1))
-
-    def _entering(self, system: DiscreteSSM, ends: torch.Tensor, nearer: range) -> torch.Tensor:
-        """The state `(b, h, n/2)` after the pieces of some ranks, in the order in which they are read."""
-        state = 0 * ends.sum(0)  # takes part even where it is zero: every rank must come to the backward of `gather`
-        for rank in nearer:
-            state = advance(system, state, self.lengths[rank]) + ends[rank]
+    def _carry(self, system: DiscreteSSM, states: torch.Tensor, ranks: range) -> torch.Tensor:
+        """The state `(b, h, n/2)` after the shards of some ranks, in the order in which they are read."""
+        state = 0 * states.sum(0)  # part of the graph even where it is zero: every rank must join the backward
+        for rank in ranks:
+            state = advance(system, state, self.lengths[rank]) + states[rank]
         return state
-
-    def of_first(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor of the first rank, which has no gradient."""
-        tensor = tensor.contiguous()
-        dist.broadcast(tensor, group=self.group, group_src=0)
-        return tensor
 
 
 class _Gather(torch.autograd.Function):

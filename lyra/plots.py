@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from scipy import special
-from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
 _DPI = 150
 _MAX_NAMED_CURVES = 20
@@ -56,23 +56,26 @@ def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path:
 
 @_plain_text
 def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
-    """Counts of true against predicted classes, coloured by their share of the true class.
+    """Shares of the true classes that were predicted as each class.
 
     Args:
         logits: `(n, classes)`; labels: `(n,)` class indices.
     """
-    counts = confusion_matrix(labels, logits.argmax(axis=1), labels=range(len(names)))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.0, 1.5 + 0.5 * len(names))
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    figure.colorbar(image, ax=axis, label="share of the true class")
-    for i, j in np.ndindex(counts.shape):
-        axis.text(j, i, str(counts[i, j]), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    long = max(map(len, names)) > 3
-    axis.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
-    axis.set_yticks(range(len(names)), names)
+    ConfusionMatrixDisplay.from_predictions(
+        labels,
+        logits.argmax(axis=1),
+        labels=range(len(names)),
+        display_labels=names,
+        normalize="true",
+        values_format=".2f",
+        xticks_rotation=45 if max(map(len, names)) > 3 else 0,
+        cmap="Blues",
+        im_kw={"vmin": 0, "vmax": 1},
+        ax=axis,
+    )
     axis.set(xlabel="predicted", ylabel="true", title=title)
     figure.savefig(path, dpi=_DPI)
 
@@ -94,14 +97,14 @@ def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], tit
         scores, truths = special.expit(logits), labels
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
     axis = figure.subplots()
-    axis.set_prop_cycle(color=colormaps["tab20" if len(names) > 10 else "tab10"](range(len(names))))
+    colors = colormaps["tab20" if len(names) > 10 else "tab10"]
     for column, name in enumerate(names):
-        kept = ~np.isnan(truths[:, column])
-        truth, score = truths[kept, column], scores[kept, column]
+        present = ~np.isnan(truths[:, column])
+        truth, score = truths[present, column], scores[present, column]
         if 0 < truth.sum() < truth.size:
-            false_rate, true_rate, _ = roc_curve(truth, score)
-            label = f"{name} ({roc_auc_score(truth, score):.3f})" if column < _MAX_NAMED_CURVES else None
-            axis.plot(false_rate, true_rate, linewidth=1, label=label)
+            label = f"{name} ({roc_auc_score(truth, score):.3f})" if column < _MAX_NAMED_CURVES else "_hidden"
+            curve = {"linewidth": 1, "label": label, "color": colors(column % colors.N)}
+            RocCurveDisplay.from_predictions(truth, score, curve_kwargs=curve, ax=axis)
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
     if axis.get_legend_handles_labels()[1]:  # a curve needs both classes

@@ -9,7 +9,7 @@ from tokenizers.decoders import Fuse
 from tokenizers.models import BPE, WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, Alphabet, get_alphabet
+from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, Alphabet, PairAlphabet, get_alphabet
 
 _WHITESPACE = " \t\n\v\f\r"
 _SKIP = 255  # no vocabulary reaches it: three special tokens and at most 94 printable characters
@@ -25,7 +25,7 @@ class LyraTokenizer(PreTrainedTokenizerFast):
             `"protein"`, `"dna"`, `"rna"`, or another name that [`LyraConfig`] takes.
         pair_offset (`int`, *optional*, defaults to 0):
             With an alphabet of pairs such as `"dna+dna"`, whose tokens are two characters each: the position of the
-            first sequence over which the second begins, see [`LyraTokenizer.align`].
+            first sequence at which the second begins, see [`LyraTokenizer.align`].
 
     Example:
 
@@ -45,8 +45,8 @@ class LyraTokenizer(PreTrainedTokenizerFast):
             raise ValueError(f"`pair_offset` must be at least 0, got {pair_offset}")
         self.alphabet = alphabet
         self.pair_offset = pair_offset
-        kwargs.pop("tokenizer_file", None)  # the alphabet says it all
-        kwargs.pop("tokenizer_object", None)
+        for name in ("tokenizer_file", "tokenizer_object"):  # the alphabet says it all
+            kwargs.pop(name, None)
         special = {"pad_token": PAD_TOKEN, "unk_token": UNK_TOKEN, "mask_token": MASK_TOKEN}
         # Kept in tokenizer_config.json so that a plain PreTrainedTokenizerFast asks for the same inputs.
         kwargs.setdefault("model_input_names", self.model_input_names)
@@ -60,10 +60,10 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
         Args:
             sequence: the longer one.
-            partner: begins under position `pair_offset` of it; gaps stand under what it does not reach.
+            partner: begins at position `pair_offset` of it; gaps fill the rest.
 
         Raises:
-            ValueError: if the partner ends behind the sequence, or the alphabet is none of pairs.
+            ValueError: if the partner extends past the end of the sequence, or the alphabet is none of pairs.
 
         Example:
 
@@ -72,16 +72,10 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         'A-CCGCT-'
         ```
         """
-        if self._letters_per_token == 1:
+        alphabet = get_alphabet(self.alphabet)
+        if not isinstance(alphabet, PairAlphabet):
             raise ValueError(f"expected an alphabet of pairs such as 'dna+dna', this one is {self.alphabet!r}")
-        sequence, partner = "".join(sequence.split()), "".join(partner.split())
-        if self.pair_offset + len(partner) > len(sequence):
-            raise ValueError(
-                f"a partner of {len(partner)} letters at offset {self.pair_offset} ends behind the sequence of "
-                f"{len(sequence)}"
-            )
-        under = ("-" * self.pair_offset + partner).ljust(len(sequence), "-")
-        return "".join(map("".join, zip(sequence, under, strict=True)))
+        return alphabet.align("".join(sequence.split()), "".join(partner.split()), self.pair_offset)
 
     def encode_bulk(self, sequences: Iterable[str]) -> list[np.ndarray]:
         """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.

@@ -1,22 +1,27 @@
-"""The demonstration behind `lyra demo`: a simulated landscape, from the table to the predictions."""
+"""`lyra demo`: a simulated landscape, from the table to the predictions."""
 
+import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from sklearn.linear_model import RidgeCV
+from ..alphabet_lyra import AMINO_ACIDS
+from ..errors import InputError
+from . import quiet_loading
 
-from .alphabet_lyra import AMINO_ACIDS
-from .data import SPLITS, DataArguments
-from .inference import predict
-from .metrics import compute_metrics
-from .simulation import random_landscape, simulate
-from .tables import InputError, TableWriter
-from .training import LyraTrainingArguments, ModelArguments, train
-
+HELP = "simulate two landscapes, train on them and compare with an additive model"
+EXAMPLE = "lyra demo --output_dir demo"
 _ROWS = 6000
 _EPOCHS = 30
 _LANDSCAPES = {"polynomial of order 3": False, "sigmoid of a sum": True}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output_dir", required=True, metavar="DIR", help="a new folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    demo(Path(arguments.output_dir))
 
 
 def demo(output: Path) -> None:
@@ -30,6 +35,11 @@ def demo(output: Path) -> None:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: --output_dir is in use; choose another, or remove it")
+    quiet_loading()
+    from ..data import DataArguments
+    from ..inference import predict
+    from ..training import LyraTrainingArguments, ModelArguments, train
+
     rows = []
     for number, (name, saturating) in enumerate(_LANDSCAPES.items()):
         folder = output / ("saturating" if saturating else "polynomial")
@@ -55,6 +65,11 @@ def demo(output: Path) -> None:
 
 
 def _simulate_table(path: Path, seed: int, saturating: bool) -> Path:
+    import numpy as np
+
+    from ..data import SPLITS, TableWriter
+    from ..simulation import random_landscape, simulate
+
     rng = np.random.default_rng(seed)
     variants = simulate(rng, random_landscape(rng, saturating=saturating), _ROWS)
     splits = np.repeat(SPLITS, [round(0.8 * _ROWS), round(0.1 * _ROWS), round(0.1 * _ROWS)])
@@ -65,6 +80,11 @@ def _simulate_table(path: Path, seed: int, saturating: bool) -> Path:
 
 def _additive_scores(table: Path) -> dict[str, float]:
     """Test metrics of a ridge regression on one-hot letters, its penalty chosen within the training rows."""
+    import numpy as np
+    from sklearn.linear_model import RidgeCV
+
+    from ..metrics import compute_metrics
+
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     train_rows, test_rows = ([row for row in rows if row["split"] == split] for split in ("train", "test"))
@@ -74,7 +94,9 @@ def _additive_scores(table: Path) -> dict[str, float]:
     return compute_metrics("regression", ridge.predict(_one_hot(test_rows))[:, None], labels, ("label",))
 
 
-def _one_hot(rows: list[dict[str, str]]) -> np.ndarray:
+def _one_hot(rows: list[dict[str, str]]) -> Any:
+    import numpy as np
+
     letters = np.array([list(row["sequence"]) for row in rows])
     return (letters[..., None] == np.array(list(AMINO_ACIDS))).reshape(len(rows), -1).astype(np.float64)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .ssm_lyra import at_least_fp32, is_eager_cpu, runs_eagerly
+from .execution_lyra import at_least_fp32, is_eager_cpu, is_plain_eager
 
 
 class LyraRMSNorm(nn.Module):
@@ -44,7 +44,7 @@ class _RMSNorm(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             inverse = _inverse_rms(x, ctx.eps)  # (..., 1)
             product = grad * x
-            if torch.is_grad_enabled() or not runs_eagerly(grad):  # to be differentiated once more, or batched
+            if torch.is_grad_enabled() or not is_plain_eager(grad):  # to be differentiated once more, or batched
                 along = (product * weight).sum(-1, keepdim=True) * inverse.pow(3) / -x.shape[-1]  # (..., 1)
                 grad_weight = (product * inverse).sum(tuple(range(x.dim() - 1)))
                 return torch.addcmul(grad * weight * inverse, x, along), grad_weight, None
@@ -91,7 +91,7 @@ class _GatedResidual(torch.autograd.Function):
         z, scale = ctx.saved_tensors
         value, gate = z.chunk(2, dim=-1)
         opening = gate.sigmoid()
-        if torch.is_grad_enabled() or not runs_eagerly(grad):  # to be differentiated once more, or batched
+        if torch.is_grad_enabled() or not is_plain_eager(grad):  # to be differentiated once more, or batched
             grad_value = (grad if scale is None else grad * scale) * opening
             return grad, torch.cat([grad_value, grad_value * value * (1 - opening)], dim=-1), None
         grad_z = torch.empty_like(z)

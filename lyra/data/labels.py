@@ -2,59 +2,21 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .modeling_lyra import IGNORE_INDEX
-from .tables import InputError, Place, Table, listed
+from ..errors import InputError, join_quoted
+from ..tasks import Task
+from .loading import Table
+from .readers import RowLocation
 
-TASKS = (
-    "regression",
-    "classification",
-    "multilabel",
-    "token_regression",
-    "token_classification",
-    "token_multilabel",
-)
-PROBLEM_TYPES = {
-    "regression": "regression",
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-}
-_MOST = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
+IGNORE_INDEX = -100  # no class, as in torch's cross-entropy
+_LARGE_SHARE = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
 _MAX_INTEGER_CLASSES = 10
 _MAX_CLASSES = 1000
 _MISSING = ("", "na", "nan", "none", "null")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a model of these data answers.
-
-    Attributes:
-        name: one of `TASKS`.
-        label_columns: where the labels stand.
-        names: the classes, or the outputs of a regression or multi-label task.
-    """
-
-    name: str
-    label_columns: tuple[str, ...]
-    names: tuple[str, ...]
-
-    @property
-    def per_token(self) -> bool:
-        return self.name.startswith("token_")
-
-    @property
-    def kind(self) -> str:
-        """`"regression"`, `"classification"` or `"multilabel"`."""
-        return self.name.removeprefix("token_")
-
-    @property
-    def problem_type(self) -> str:
-        return PROBLEM_TYPES[self.kind]
 
 
 def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
@@ -97,7 +59,7 @@ def _is_per_residue(values: list[Any], sequences: list[str]) -> bool:
     # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
     words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
     repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
-    return _share(matching) >= _MOST and not repeating
+    return _share(matching) >= _LARGE_SHARE and not repeating
 
 
 def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
@@ -130,7 +92,7 @@ def parse_labels(
     """
     task = Task(task_name, tuple(columns), tuple(columns))
     if task.kind == "classification" and len(columns) > 1:
-        raise InputError(f"{table.source}: --task {task_name} takes one label column, got {listed(columns)}")
+        raise InputError(f"{table.source}: --task {task_name} takes one label column, got {join_quoted(columns)}")
     parsed = [
         _parse_column(table, column, values, sequences, task, masks)
         for column, values in zip(columns, cells, strict=True)
@@ -149,13 +111,13 @@ def _parse_column(
     table: Table, column: str, values: list[Any], sequences: list[str], task: Task, masks: list[list[bool]] | None
 ) -> list[Any]:
     """One label column: a class name or a float per row, or a list of them, with None or NaN for no label."""
-    parse = {"classification": _parse_class, "regression": _parse_finite, "multilabel": _parse_binary}[task.kind]
+    parse = _PARSERS[task.kind]
     if not task.per_token:
-        return [parse(place, column, value) for place, value in zip(table.places, values, strict=True)]
+        return [parse(location, column, value) for location, value in zip(table.locations, values, strict=True)]
     missing = None if task.kind == "classification" else math.nan
     rows = []
-    for i, (place, value, sequence) in enumerate(zip(table.places, values, sequences, strict=True)):
-        residues = _parse_residues(place, column, value, sequence, task.kind)
+    for i, (location, value, sequence) in enumerate(zip(table.locations, values, sequences, strict=True)):
+        residues = _parse_residues(location, column, value, sequence, task.kind)
         kept = masks[i] if masks is not None else [True] * len(residues)
         rows.append([missing if not keep or r is None else r for r, keep in zip(residues, kept, strict=True)])
     return rows
@@ -172,19 +134,18 @@ def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[An
     return [index[name] for name in parsed], task
 
 
-def _parse_residues(place: Place, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
+def _parse_residues(location: RowLocation, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
     """The labels of one row's residues: class names, or floats; None where a list has a null."""
     symbols = _symbols(value) if kind != "classification" else [_class_text(s) for s in _symbols(value, numbers=False)]
     if is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing")
+        raise InputError(f"{location}, column {column!r}: the label is missing")
     if len(symbols) != len(sequence):
         raise InputError(
-            f"{place}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
+            f"{location}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
         )
     if kind == "classification":
         return symbols
-    parse = _parse_finite if kind == "regression" else _parse_binary
-    return [None if symbol is None else parse(place, column, symbol) for symbol in symbols]
+    return [None if symbol is None else _PARSERS[kind](location, column, symbol) for symbol in symbols]
 
 
 def _symbols(value: Any, numbers: bool = True) -> list[Any]:
@@ -207,37 +168,45 @@ def _label_length(value: Any) -> int:
 def above_threshold(table: Table, column: str, values: list[Any], threshold: float) -> list[str]:
     """A column of numbers as `"1"` above a threshold and `"0"` elsewhere."""
     return [
-        str(int(_parse_finite(place, column, value) > threshold))
-        for place, value in zip(table.places, values, strict=True)
+        str(int(_parse_finite(location, column, value) > threshold))
+        for location, value in zip(table.locations, values, strict=True)
     ]
 
 
-def _parse_finite(place: Place, column: str, value: Any) -> float:
+def _parse_finite(location: RowLocation, column: str, value: Any) -> float:
     if is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+        raise InputError(f"{location}, column {column!r}: the label is missing (got {value!r})")
     number = parse_number(value)
     if number is None:
-        raise InputError(f"{place}, column {column!r}: expected a number, got {value!r}")
+        raise InputError(f"{location}, column {column!r}: expected a number, got {value!r}")
     if not math.isfinite(number):
-        raise InputError(f"{place}, column {column!r}: expected a finite number, got {value!r}")
+        raise InputError(f"{location}, column {column!r}: expected a finite number, got {value!r}")
     return number
 
 
-def _parse_binary(place: Place, column: str, value: Any) -> float:
+def _parse_binary(location: RowLocation, column: str, value: Any) -> float:
     if str(value).strip().lower() in ("true", "false"):
         return float(str(value).strip().lower() == "true")
-    number = _parse_finite(place, column, value)
+    number = _parse_finite(location, column, value)
     if number not in (0.0, 1.0):
-        raise InputError(f"{place}, column {column!r}: expected 0 or 1, got {value!r}")
+        raise InputError(f"{location}, column {column!r}: expected 0 or 1, got {value!r}")
     return number
 
 
-def _parse_class(place: Place, column: str, value: Any) -> str:
+def _parse_class(location: RowLocation, column: str, value: Any) -> str:
     if is_missing(value):
-        raise InputError(f"{place}, column {column!r}: the label is missing (got {value!r})")
+        raise InputError(f"{location}, column {column!r}: the label is missing (got {value!r})")
     if isinstance(value, (list, tuple, dict)):
-        raise InputError(f"{place}, column {column!r}: expected one class, got {value!r}")
+        raise InputError(f"{location}, column {column!r}: expected one class, got {value!r}")
     return _class_text(value)  # type: ignore[return-value]
+
+
+# By the kind of task: one label, or that of one residue.
+_PARSERS: dict[str, Callable[[RowLocation, str, Any], Any]] = {
+    "regression": _parse_finite,
+    "classification": _parse_class,
+    "multilabel": _parse_binary,
+}
 
 
 def _class_text(value: Any) -> str | None:
@@ -299,12 +268,12 @@ def read_masks(table: Table, column: str, sequences: list[str]) -> list[list[boo
         InputError: naming the first row without a 0 or 1 for each residue.
     """
     masks = []
-    for place, row, sequence in zip(table.places, table.rows, sequences, strict=True):
+    for location, row, sequence in zip(table.locations, table.rows, sequences, strict=True):
         symbols = [parse_number(symbol) for symbol in _symbols(row.get(column))]
         if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
             raise InputError(
-                f"{place}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got {len(symbols)} "
-                f"entries {str(row.get(column))[:20]!r}"
+                f"{location}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got "
+                f"{len(symbols)} entries {str(row.get(column))[:20]!r}"
             )
         masks.append([symbol == 1.0 for symbol in symbols])
     return masks

@@ -1,0 +1,130 @@
+"""The command line `lyra`. A new verb is one more file in this folder and its name in `VERBS`.
+
+Nothing heavy is imported before a command has been checked: torch and transformers take seconds.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import InputError, one_line
+from ..signals import Terminated, raise_on_sigterm
+
+# Each has HELP (a line), EXAMPLE, `add_arguments(parser)` and `run(arguments)`.
+VERBS = ("train", "predict", "embed", "publish", "demo")
+_RESUMABLE = ("train", "predict")
+_RANK0_GRACE_SECONDS = 2
+# Threads of OpenMP that wait by spinning slow down other processes on the same cores; see docs/speed.md.
+_SPIN_COUNT = "5000"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs, with the flags of all or of only one of them."""
+    parser = _Parser(
+        prog="lyra",
+        description="Small accurate models of DNA, RNA and protein sequences.",
+        epilog="`lyra VERB --help` lists the flags of a verb.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lyra {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for name in VERBS:
+        module = importlib.import_module(f".{name}", __name__)
+        verb = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.",
+            epilog=f"example: {module.EXAMPLE}",
+            allow_abbrev=False,
+        )
+        if only in (None, name):
+            module.add_arguments(verb)
+        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        verb.set_defaults(run=module.run, parser=verb)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0, 2 for bad input with one line on standard error, 130 or 143
+    when stopped by Ctrl-C or SIGTERM."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = next((argument for argument in argv if not argument.startswith("-")), "")
+    command = f"lyra {verb}" if verb in VERBS else "lyra"
+    try:
+        raise_on_sigterm()
+        _prepare_libraries()
+        arguments = _parse(build_parser(verb), argv)
+        arguments.run(arguments)
+    except InputError as error:
+        return _fail(command, str(error), argv)
+    except OSError as error:  # a full disk, say, in the middle of the work
+        return _fail(command, one_line(error), argv)
+    except KeyboardInterrupt as error:
+        resumable = "; --resume continues" * (verb in _RESUMABLE)
+        if isinstance(error, Terminated):
+            return _fail(command, f"terminated (SIGTERM){resumable}", argv, 143)
+        return _fail(command, f"interrupted{resumable}", argv, 130)
+    return 0
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    if not argv:
+        raise InputError(f"expected a verb among {', '.join(VERBS)}")
+    if argv[0] not in VERBS and not argv[0].startswith("-"):
+        raise InputError(f"expected a verb among {', '.join(VERBS)}, got {argv[0]!r}")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in arguments.parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        raise InputError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
+    arguments.argv = argv[1:]
+    return arguments
+
+
+def _fail(command: str, message: str, argv: list[str], code: int = 2) -> int:
+    if rank := int(os.environ.get("RANK", "0")):
+        # An error that all processes have is reported by the first one; its launcher then ends the others.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(_RANK0_GRACE_SECONDS)
+        message = f"process {rank}: {message}"
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(f"{command}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _prepare_libraries() -> None:
+    """Settings that count only before the libraries are loaded."""
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
+    # Bars and reports of loading one small file break up the command's own lines.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Of a dimension of size 1, which has no stride.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+
+
+def quiet_loading() -> None:
+    """Switches off transformers' progress bar of loading weights, for which there is no environment variable."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"

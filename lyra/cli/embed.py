@@ -1,0 +1,25 @@
+"""`lyra embed`: a model's vectors of the sequences of a table."""
+
+import argparse
+
+from . import quiet_loading
+from .tables import add_table_arguments, check_table_arguments, table_arguments
+
+HELP = "write a model's vectors of a table's sequences"
+EXAMPLE = "lyra embed my_model new_variants.fasta -o vectors.npz"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_table_arguments(parser)
+    parser.add_argument(
+        "--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue. Default: mean."
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    check_table_arguments(arguments)
+    quiet_loading()
+    from ..inference import embed
+
+    rows = embed(**table_arguments(arguments), vectors=arguments.vectors)
+    print(f"written: {arguments.output}, {rows} sequences")

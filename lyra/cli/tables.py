@@ -1,0 +1,36 @@
+"""The flags of the verbs that read a table with a model."""
+
+import argparse
+from typing import Any
+
+from ..inference.checks import check_paths
+
+_NAMES = ("model_name", "source", "output", "sequence_column", "pair_column", "unknown", "device", "revision")
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags, under the names of the parameters of `predict` and `embed`."""
+    parser.add_argument("model_name", metavar="model", help="checkpoint folder or Hub id")
+    parser.add_argument(
+        "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz"
+    )
+    parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
+    parser.add_argument("--sequence_column", help="column of sequences; found by its name")
+    parser.add_argument("--pair_column", help="second sequences of a model of pairs; found by its name")
+    parser.add_argument(
+        "--unknown",
+        choices=("error", "token"),
+        default="error",
+        help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one")
+    parser.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
+
+
+def check_table_arguments(arguments: argparse.Namespace) -> None:
+    """Raises InputError for what can be seen before the model is loaded."""
+    check_paths(arguments.model_name, arguments.source, arguments.output)
+
+
+def table_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in _NAMES}

@@ -1,0 +1,148 @@
+"""`lyra train`: a table of sequences and labels to a trained, scored model."""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ..data.arguments import DataArguments
+from ..errors import InputError, one_line
+from ..recipes import RECIPES
+from ..training.arguments import ModelArguments, TrainingDefaults, check_arguments
+from ..training.checkpoints import check_output
+from . import is_main_process, quiet_loading
+from .flags import add_fields, add_training_flags, instance
+
+HELP = "train a model on a table of sequences and labels"
+EXAMPLE = "lyra train table.csv --output_dir my_model --num_train_epochs 30"
+
+
+_NO_FLAGS = ("verb", "run", "parser", "debug", "argv")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        nargs="?",
+        help="CSV, TSV, JSONL, Parquet or FASTA table, each also .gz; folder of split files; Hub id; or a YAML or JSON "
+        "file of flags, over which those on the command line count",
+    )
+    suppressed: Any = {"default": argparse.SUPPRESS}
+    parser.add_argument("--output_dir", "--output-dir", metavar="DIR", help="a new folder for the model", **suppressed)
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help="settings that the other flags add to or override. Default: paper.",
+        **suppressed,
+    )
+    parser.add_argument("--data", dest="data_flag", **suppressed | {"help": argparse.SUPPRESS})
+    add_fields(parser.add_argument_group("data"), DataArguments, skip=("data",))
+    add_fields(parser.add_argument_group("model"), ModelArguments)
+    others = "Every other field of transformers' TrainingArguments except `debug` is a flag, too."
+    training = parser.add_argument_group("training", others)
+    add_fields(training, TrainingDefaults)
+    ours = {field.name for field in dataclasses.fields(TrainingDefaults)}
+    add_training_flags(training, skip={"output_dir", "debug", *ours})
+
+
+def run(arguments: argparse.Namespace) -> None:
+    given = _with_recipe(_given(arguments))
+    if "output_dir" not in given:
+        raise InputError("--output_dir DIR is missing")
+    if "data" not in given:
+        raise InputError("the table is missing, as in `lyra train table.csv --output_dir DIR`")
+    data_args, model_args = instance(DataArguments, given), instance(ModelArguments, given)
+    check_arguments(given)
+    if is_main_process():
+        resume, resume_from = given.get("resume", False), given.get("resume_from_checkpoint")
+        check_output(Path(given["output_dir"]), resume, resume_from, model_args.ensemble)
+    from ..data.preparation import check
+
+    data = check(data_args)
+    quiet_loading()
+    from ..training import LyraTrainingArguments, train
+
+    try:
+        args = instance(LyraTrainingArguments, given)
+    except (ValueError, ImportError) as error:
+        raise InputError(one_line(error)) from None
+    command = shlex.join(["lyra", "train", *_recorded(arguments.argv)])
+    if record := train(data_args, model_args, args, command=command, data=data):
+        _print_metrics(record)
+        print(f"written: {args.output_dir}")
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flags that the user gave, in a file and on the command line, over those in the file."""
+    given = {name: value for name, value in vars(arguments).items() if name not in _NO_FLAGS and value is not None}
+    if "data_flag" in given:
+        given["data"] = given.pop("data_flag")
+    if not str(given.get("data", "")).endswith((".yaml", ".yml", ".json")):
+        return given
+    in_file, unknown = arguments.parser.parse_known_args(_config_flags(given.pop("data")))
+    if unknown:
+        raise InputError(f"{arguments.data}: unknown flag {unknown[0].split('=')[0].removeprefix('--')!r}")
+    return _given(in_file) | given
+
+
+def _with_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """The flags with those of the recipe that the user did not give; `config_overrides` add to the recipe's."""
+    recipe = dict(RECIPES[given.pop("recipe", "paper")])
+    overrides = [*recipe.pop("config_overrides", []), *given.get("config_overrides", [])]
+    if overrides and "model_name_or_path" not in given:
+        given["config_overrides"] = overrides
+    return recipe | given
+
+
+def _config_flags(path: str) -> list[str]:
+    """The flags in a YAML or JSON file."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML or JSON file ({one_line(error)})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
+    return _as_flags(values)
+
+
+def _as_flags(values: dict[str, Any]) -> list[str]:
+    """Flags and their values as on the command line."""
+    flags = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name == "config_overrides" and isinstance(value, dict):
+            value = [f"{field}={json.dumps(setting)}" for field, setting in value.items()]
+        elif isinstance(value, dict):
+            value = json.dumps(value)
+        flags += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    return flags
+
+
+def _recorded(argv: list[str]) -> list[str]:
+    """The arguments as the record has them, which may be published: without tokens, and of an absolute path only the
+    last part."""
+    shown: list[str] = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if (shown and shown[-1].endswith("token")) or (equals and flag.endswith("token")):
+            value = "..."
+        shown.append(flag + equals + (Path(value).name if os.path.isabs(value) else value))
+    return shown
+
+
+def _print_metrics(record: dict[str, Any]) -> None:
+    rows = [(key, record["validation"].get(key), value) for key, value in record["test"].items()]
+    width = max(len(key) for key, *_ in rows)
+    chosen = f"epoch {record['best_epoch']:g}" if "best_epoch" in record else f"{len(record['members'])} members"
+    print(f"\nselected by validation {record['selected_by']}, {chosen}")
+    print(f"{'':{width}}  validation      test")
+    for key, validation, test in rows:
+        print(f"{key:{width}}  {'-' if validation is None else f'{validation:10.4f}':>10}{test:10.4f}")

@@ -1,0 +1,84 @@
+"""What to train on, and how to read it: the data flags of `lyra train`."""
+
+from dataclasses import dataclass, field
+
+from ..alphabet_lyra import get_alphabet
+from ..errors import InputError
+from ..tasks import TASKS
+
+
+@dataclass
+class DataArguments:
+    """What to train on, and how to read it."""
+
+    data: str = field(
+        metadata={"help": "Table (CSV, TSV, JSONL, Parquet, FASTA, each also .gz), folder of split files, or Hub id."}
+    )
+    data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    labels: str | None = field(
+        default=None, metadata={"help": "Second table with the labels, joined by its id column (for FASTA)."}
+    )
+    id_column: str = field(default="id", metadata={"help": "Column that joins --labels to the sequences."})
+    sequence_column: str | None = field(default=None, metadata={"help": "Column of sequences; found by its name."})
+    label_columns: list[str] | None = field(
+        default=None, metadata={"help": "Column of labels, or several for several outputs; found by its name."}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "Column of train/validation/test; found by name."})
+    mask_column: str | None = field(
+        default=None, metadata={"help": "Column with a 0 for each residue without a label; found by its name."}
+    )
+    alphabet: str | None = field(
+        default=None,
+        metadata={
+            "help": "protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for pairs, or "
+            "the letters of a custom alphabet; found from the data."
+        },
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "What to learn; found from the labels.", "choices": tuple(TASKS)}
+    )
+    pair_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of sequences aligned to the first ones, a guide under its target, say."},
+    )
+    pair_offset: int = field(
+        default=0, metadata={"help": "Position of the first sequence under which the aligned one begins."}
+    )
+    where: list[str] | None = field(
+        default=None, metadata={"help": "Rows to keep, as column=value, !=, <, <=, > or >=; all of them must hold."}
+    )
+    label_threshold: float | None = field(
+        default=None, metadata={"help": "Learn whether a label is above this number."}
+    )
+    unknown: str = field(
+        default="error",
+        metadata={"help": "Characters outside the alphabet: stop, or read as <unk>.", "choices": ("error", "token")},
+    )
+    validation_fraction: float = field(default=0.1, metadata={"help": "Share of rows to select on, where not given."})
+    test_fraction: float = field(default=0.1, metadata={"help": "Share of rows to score once, where not given."})
+    split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
+    folds: int | None = field(
+        default=None, metadata={"help": "Parts of a table without a split, one of which is the test split (--fold)."}
+    )
+    fold: int | None = field(default=None, metadata={"help": "Which part is the test split, from 1."})
+    drop_leaked: bool = field(
+        default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
+    )
+
+    def __post_init__(self):
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise InputError("--validation_fraction and --test_fraction: expected a sum below 1")
+        if (self.folds is None) != (self.fold is None):
+            raise InputError("--folds and --fold: expected both or neither")
+        if self.folds is not None and not 1 <= self.fold <= self.folds >= 2:  # type: ignore[operator]
+            raise InputError(f"--folds and --fold: expected 2 or more, and one of them, got {self.folds}, {self.fold}")
+        if self.pair_offset < 0 or (self.pair_offset and self.pair_column is None):
+            raise InputError(f"--pair_offset: expected at least 0, and --pair_column with it, got {self.pair_offset}")
+        if self.alphabet is not None:
+            try:
+                get_alphabet(self.alphabet)
+            except ValueError as error:
+                raise InputError(f"--alphabet: {error}") from None

@@ -1,0 +1,125 @@
+"""Which column of a table is what, by the names that people use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError, join_quoted
+from .arguments import DataArguments
+from .loading import Table
+
+# In any case; the first one found is taken.
+SEQUENCE_COLUMNS = (
+    "sequence",
+    "seq",
+    "mutated_sequence",
+    "protein_sequence",
+    "aa_sequence",
+    "dna_sequence",
+    "rna_sequence",
+    "primary",
+    "protein",
+    "peptide",
+    "dna",
+    "rna",
+)
+PAIR_COLUMNS = ("guide", "partner", "pair", "spacer")
+LABEL_COLUMNS = (
+    "label",
+    "labels",
+    "score",
+    "fitness",
+    "target",
+    "dms_score",
+    "value",
+    "measurement",
+    "activity",
+    "log_fluorescence",
+    "y",
+    "class",
+)
+SPLIT_COLUMNS = ("split", "set", "partition")
+MASK_COLUMNS = ("label_mask", "mask", "resolved")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a training table.
+
+    Attributes:
+        all: every column, in the order in which they appear.
+        sequences: the column of sequences, and of pairs that of the second ones.
+        labels: at least one.
+        split, mask: None where there is none; the values decide whether one that was found by its name is meant.
+    """
+
+    all: tuple[str, ...]
+    sequences: tuple[str, ...]
+    labels: tuple[str, ...]
+    split: str | None
+    mask: str | None
+
+    @property
+    def unused_labels(self) -> list[str]:
+        """Columns that have the name of a label and are none."""
+        return [column for column in self.all if _plain(column) in LABEL_COLUMNS and column not in self.labels]
+
+
+def find_columns(table: Table, args: DataArguments) -> Columns:
+    """Finds the columns of a training table.
+
+    Raises:
+        InputError: naming the flag of a column that is missing or named twice.
+    """
+    source = table.source
+    names = tuple(dict.fromkeys(column for row in table.rows for column in row))
+    sequence = find_column(source, names, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
+    sequences = (sequence,)
+    if args.pair_column is not None:
+        sequences = (sequence, find_column(source, names, args.pair_column, (), "pair"))
+        if args.pair_column == sequence:
+            raise InputError(f"--pair_column: {sequence!r} is the sequence column")
+    wanted: list[str | None] = [*args.label_columns] if args.label_columns else [None]
+    labels = tuple(find_column(source, names, name, LABEL_COLUMNS, "label", "--label_columns") for name in wanted)
+    for column in labels:
+        if column == sequence or labels.count(column) > 1:
+            raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
+    split = _find_optional(source, names, args.split_column, SPLIT_COLUMNS, "split")
+    mask = _find_optional(source, names, args.mask_column, MASK_COLUMNS, "mask")
+    return Columns(names, sequences, labels, split, mask)
+
+
+def find_column(
+    source: str, columns: Sequence[str], given: str | None, usual: tuple[str, ...], what: str, flag: str | None = None
+) -> str:
+    """The column that the user named, or the first one with a usual name (in any case).
+
+    Args:
+        what: the kind of column, for the message; `flag`: what names it on the command line, `--<what>_column`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    flag = flag or f"--{what}_column"
+    if given is not None:
+        if given not in columns:
+            raise InputError(f"{source}: no column {given!r} ({flag}), only {join_quoted(columns)}")
+        return given
+    by_name = {_plain(column): column for column in reversed(columns)}
+    for name in usual:
+        if name in by_name:
+            return by_name[name]
+    raise InputError(
+        f"{source}: no {what} column among {join_quoted(columns)}; expected one named {', '.join(usual[:5])}, or {flag}"
+    )
+
+
+def _find_optional(
+    source: str, columns: Sequence[str], given: str | None, usual: tuple[str, ...], what: str
+) -> str | None:
+    """As `find_column`, but None where the user named none and none has a usual name."""
+    found = given is not None or set(map(_plain, columns)) & set(usual)
+    return find_column(source, columns, given, usual, what) if found else None
+
+
+def _plain(column: str) -> str:
+    return column.lower().strip()

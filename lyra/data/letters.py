@@ -1,0 +1,93 @@
+"""The sequences of a table: without white space, their alphabet, characters outside it, aligned pairs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..alphabet_lyra import Alphabet, PairAlphabet
+from ..errors import InputError
+from .readers import Row, RowLocation
+
+_LARGE_SHARE = 0.9  # DNA and RNA are recognised by this share of plain letters
+_MISSING = ("nan", "NaN", "None", "null")  # as programs write them; NA and NAN are peptides
+
+
+def read_sequences(locations: Sequence[RowLocation], rows: Sequence[Row], column: str) -> list[str]:
+    """The sequences of a column without white space.
+
+    Raises:
+        InputError: naming the first row whose sequence is missing or empty.
+    """
+    return [_clean(location, column, row.get(column)) for location, row in zip(locations, rows, strict=True)]
+
+
+def _clean(location: RowLocation, column: str, value: Any) -> str:
+    if not isinstance(value, str) or value in _MISSING:
+        raise InputError(f"{location}, column {column!r}: expected a sequence, got {value!r}")
+    sequence = "".join(value.split())
+    if not sequence:
+        raise InputError(f"{location}, column {column!r}: the sequence is empty")
+    return sequence
+
+
+def detect_alphabet(sequences: list[str]) -> str:
+    """`"dna"` or `"rna"` where nine letters in ten are A, C, G, T, U or N (of a protein a third), else `"protein"`."""
+    counts: Counter[str] = Counter()
+    for sequence in sequences:
+        counts.update(sequence.upper())
+    if sum(counts[letter] for letter in "ACGTUN") < _LARGE_SHARE * sum(counts.values()):
+        return "protein"
+    return "rna" if counts["U"] > counts["T"] else "dna"
+
+
+def check_letters(
+    locations: Sequence[RowLocation], sequences: Sequence[str], column: str, alphabet: Alphabet, unknown: str
+) -> list[str]:
+    """Finds characters outside an alphabet.
+
+    Args:
+        unknown: `"error"`, or `"token"` to read them as `<unk>`.
+
+    Returns:
+        A note about them, if there are any.
+
+    Raises:
+        InputError: if there are any and `unknown` is `"error"`.
+    """
+    allowed = {*alphabet.characters, *(letter.lower() for letter in alphabet.characters)}
+    counts: Counter[str] = Counter()
+    first: list[str] = []
+    for location, sequence in zip(locations, sequences, strict=True):
+        if illegal := set(sequence) - allowed:
+            counts.update(letter for letter in sequence if letter in illegal)
+            first += [str(location)] if len(first) < 3 else []
+    if not counts:
+        return []
+    shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
+    message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet.name} ({shown})"
+    if unknown == "error":
+        raise InputError(f"{first[0]}, {message}; first rows: {'; '.join(first)}; --unknown token reads them as <unk>")
+    return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(first)}"]
+
+
+def align_pairs(
+    locations: Sequence[RowLocation], column: str, sequences: list[list[str]], alphabet: Alphabet, offset: int
+) -> list[str]:
+    """The texts of the sequences of a table as the tokenizer reads them: of pairs those of `PairAlphabet.align`.
+
+    Args:
+        column: of the second sequences.
+        sequences: one list, or of pairs two.
+
+    Raises:
+        InputError: naming the row where the second sequence extends past the end of the first.
+    """
+    if not isinstance(alphabet, PairAlphabet):
+        return sequences[0]
+    texts = []
+    for location, sequence, partner in zip(locations, *sequences, strict=True):
+        try:
+            texts.append(alphabet.align(sequence, partner, offset))
+        except ValueError as error:
+            raise InputError(f"{location}, column {column!r}: {error}") from None
+    return texts

@@ -1,0 +1,149 @@
+"""Loading a whole data set: a file, a folder with a file for each split, or a Hub data set, joined with its labels."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, join_quoted, one_line
+from ..files import file_sha256
+from .arguments import DataArguments
+from .readers import Row, RowLocation, header_fields
+from .tables import FORMATS, SUFFIXES, read_rows, table_format
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass
+class Table:
+    """The rows of one data set in memory.
+
+    Attributes:
+        source: what the user gave.
+        rows: the cells by column.
+        locations: of each row.
+        splits: of each row, where the source has them.
+        sha256: of the content.
+    """
+
+    source: str
+    rows: list[Row]
+    locations: list[RowLocation]
+    splits: list[str] | None
+    sha256: str
+
+
+def load_table(args: DataArguments) -> Table:
+    """Loads a file, a folder of split files or a Hub data set, joined with `args.labels`.
+
+    Raises:
+        InputError: naming what cannot be read, or an empty table.
+    """
+    path = Path(args.data)
+    if path.is_dir():
+        table = _load_folder(path)
+    elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
+        pairs = _read_labelled(path)
+        table = Table(
+            str(path), [row for _, row in pairs], [location for location, _ in pairs], None, file_sha256([path])
+        )
+    else:
+        table = _load_hub(args.data, args.data_config)
+    if not table.rows:
+        raise InputError(f"{args.data}: the table has no rows")
+    if args.labels is not None:
+        _join_labels(table, args, args.labels)
+    return table
+
+
+def _load_folder(folder: Path) -> Table:
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        split = SPLIT_NAMES.get(file.name.lower().split(".")[0])
+        if split and file.is_file() and any(suffix in file.name.lower() for suffix in SUFFIXES):
+            if split in files:
+                raise InputError(f"{folder}: two files for the {split} split, {files[split].name} and {file.name}")
+            files[split] = file
+    if "train" not in files:
+        raise InputError(f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .fasta, also .gz) in it")
+    table = Table(str(folder), [], [], [], file_sha256(files.values()))
+    for split, file in files.items():
+        for location, row in _read_labelled(file):
+            table.rows.append(row)
+            table.locations.append(location)
+            table.splits.append(split)  # type: ignore[union-attr]
+    return table
+
+
+def _read_labelled(path: Path) -> list[tuple[RowLocation, Row]]:
+    """All rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
+    pairs = list(read_rows(path))
+    if table_format(path) is not FORMATS["fasta"]:
+        return pairs
+    return [
+        (location, header_fields(str(location), f"{row['id']} {row['description']}") | row) for location, row in pairs
+    ]
+
+
+def _load_hub(name: str, config: str | None) -> Table:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise InputError(f"{name}: no such file or folder, and not the id of a Hub data set (user/name)")
+    from datasets import ClassLabel, load_dataset
+    from datasets import config as datasets_config
+
+    if datasets_config.HF_HUB_OFFLINE:
+        raise InputError(f"{name}: no such file or folder, and the Hub is switched off (HF_HUB_OFFLINE)")
+    try:
+        dataset = load_dataset(name, config)
+    except Exception as error:  # the library raises many kinds; all mean that the user's id cannot be loaded
+        raise InputError(f"{name}: cannot be loaded from the Hub ({one_line(error)[:300]})") from None
+    table = Table(name, [], [], [], "")
+    for split, rows in dataset.items():
+        if SPLIT_NAMES.get(split) is None:
+            raise InputError(f"{name}: expected splits named train, validation and test, got {split!r}")
+        classes = {column: feature for column, feature in rows.features.items() if isinstance(feature, ClassLabel)}
+        for number, row in enumerate(rows, start=1):
+            named = {column: feature.int2str(row[column]) for column, feature in classes.items()}
+            table.rows.append(row | named)
+            table.locations.append(RowLocation(f"{name} ({split})", number))
+            table.splits.append(SPLIT_NAMES[split])  # type: ignore[union-attr]
+    content = json.dumps([table.splits, table.rows], default=str, sort_keys=True)
+    table.sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return table
+
+
+def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
+    """Adds the columns of `--labels` to the rows of the same id, in location."""
+    by_id: dict[str, Row] = {}
+    for location, row in read_rows(labels):
+        if args.id_column not in row:
+            raise InputError(f"{labels}: no column {args.id_column!r} (--id_column), only {join_quoted(row)}")
+        key = str(row[args.id_column])
+        if key in by_id:
+            raise InputError(f"{location}, column {args.id_column!r}: duplicate id {key!r}")
+        by_id[key] = row
+    seen: set[str] = set()
+    for index, (location, row) in enumerate(zip(table.locations, table.rows, strict=True)):
+        if args.id_column not in row:
+            raise InputError(f"{location}: no column {args.id_column!r} (--id_column) to join {labels} by")
+        key = str(row[args.id_column])
+        if key not in by_id:
+            raise InputError(f"{location}, column {args.id_column!r}: {key!r} has no row in {labels}")
+        if key in seen:
+            raise InputError(f"{location}, column {args.id_column!r}: duplicate id {key!r}")
+        seen.add(key)
+        if shared := sorted((set(row) & set(by_id[key])) - {args.id_column}):
+            raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
+        table.rows[index] = row | by_id[key]
+    table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256

@@ -1,0 +1,197 @@
+"""From a table of sequences and measurements to a checked, split and encoded `datasets.DatasetDict`.
+
+A table passes through the modules of this folder once: it is read (`loading`), its columns are found (`columns`), rows
+are filtered (`filter`), letters (`letters`) and labels (`labels`) are checked, splits are assigned and leaks are found
+(`splits`), and what is left is encoded. `check` is everything but the last step, and needs neither torch nor
+transformers. What is decided on the way is said in `notes`; whatever is wrong raises an `InputError` that names file,
+row and column.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..alphabet_lyra import get_alphabet
+from ..errors import InputError, join_quoted
+from ..tasks import TASKS, Task
+from .arguments import DataArguments
+from .columns import Columns, find_columns
+from .filter import filter_rows
+from .labels import above_threshold, detect_task, is_mask, parse_labels, read_masks
+from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
+from .loading import Table, load_table
+from .readers import Row
+from .splits import SPLITS, assign_splits, check_leaks, read_splits, rows_by_split
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from ..tokenization_lyra import LyraTokenizer
+
+
+@dataclass
+class CheckedData:
+    """Checked data, not yet encoded.
+
+    Attributes:
+        alphabet, pair_offset: as [`LyraTokenizer`] takes them.
+        sequences: of each split, without white space; of pairs as `PairAlphabet.align` writes them.
+        labels: of each split, in the same order: numbers, or lists of them.
+        rows: the original rows of each split, in the same order.
+        notes: what was found or decided, a line each.
+    """
+
+    task: Task
+    alphabet: str
+    pair_offset: int
+    sequences: dict[str, list[str]]
+    labels: dict[str, list[Any]]
+    rows: dict[str, list[Row]]
+    sha256: str
+    source: str
+    notes: list[str]
+
+
+@dataclass
+class Prepared(CheckedData):
+    """Checked data, ready to train on.
+
+    Attributes:
+        tokenizer: reads the sequences.
+        dataset: `input_ids`, `labels` and `length` of each split, in the order of `sequences`.
+    """
+
+    tokenizer: "LyraTokenizer"
+    dataset: "DatasetDict"
+
+    def label_array(self, split: str) -> np.ndarray:
+        """The labels of a split, `(items,)` or `(items, outputs)`, where an item is a sequence or a residue."""
+        labels = [np.asarray(label) for label in self.labels[split]]
+        return np.concatenate(labels) if self.task.per_token else np.stack(labels)
+
+
+def prepare(args: DataArguments) -> Prepared:
+    """Loads, checks, splits and encodes a data set.
+
+    Raises:
+        InputError: for anything wrong with the arguments or the data.
+    """
+    return encode(check(args))
+
+
+def check(args: DataArguments) -> CheckedData:
+    """Loads, checks and splits a data set.
+
+    Raises:
+        InputError: for anything wrong with the arguments or the data.
+    """
+    table = load_table(args)
+    notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
+    columns = find_columns(table, args)
+    table.splits = read_splits(table, columns, args)
+    notes += filter_rows(table, columns, args.where or [])
+    sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
+    labels, task = _check_labels(table, columns, args, sequences, notes)
+    splits = assign_splits(table, texts, args, notes)
+    splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
+    indices = rows_by_split(table, task, labels, splits)
+    notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
+
+    def by_split(values: list[Any]) -> dict[str, list[Any]]:
+        return {split: [values[i] for i in indices[split]] for split in SPLITS}
+
+    return CheckedData(
+        task=task,
+        alphabet=alphabet,
+        pair_offset=args.pair_offset,
+        sequences=by_split(texts),
+        labels=by_split(labels),
+        rows=by_split(table.rows),
+        sha256=table.sha256,
+        source=table.source,
+        notes=notes,
+    )
+
+
+def _check_sequences(
+    table: Table, columns: Columns, args: DataArguments, notes: list[str]
+) -> tuple[list[str], list[str], str]:
+    """The first sequences, the texts that the tokenizer reads (other ones for pairs), and the alphabet."""
+    sequences = [read_sequences(table.locations, table.rows, column) for column in columns.sequences]
+    name = args.alphabet or "+".join(map(detect_alphabet, sequences))
+    try:
+        alphabet = get_alphabet(name)
+    except ValueError:  # two detected alphabets that do not pair
+        alphabet = None
+    if len(sequences) == 2 and (alphabet is None or len(alphabet.members) != 2):
+        raise InputError(f"--alphabet: expected one such as dna+dna for --pair_column, got {name}")
+    if alphabet is None or len(alphabet.members) != len(sequences):
+        raise InputError(f"--alphabet: {name} reads pairs, name the second sequences with --pair_column")
+    named = "column " if len(sequences) == 1 else "columns "
+    named += " and ".join(map(repr, columns.sequences))
+    notes.append(f"sequences: {named}, alphabet {name}{_suffix(args.alphabet)}")
+    for column, letters, member in zip(columns.sequences, sequences, alphabet.members, strict=True):
+        notes += check_letters(table.locations, letters, column, member, args.unknown)
+    texts = align_pairs(table.locations, columns.sequences[-1], sequences, alphabet, args.pair_offset)
+    return sequences[0], texts, name
+
+
+def _check_labels(
+    table: Table, columns: Columns, args: DataArguments, sequences: list[str], notes: list[str]
+) -> tuple[list[Any], Task]:
+    """The labels as numbers, and the task."""
+    cells: list[list[Any]] = [[row.get(column) for row in table.rows] for column in columns.labels]
+    if args.label_threshold is not None:
+        cells = [
+            above_threshold(table, column, values, args.label_threshold)
+            for column, values in zip(columns.labels, cells, strict=True)
+        ]
+    task_name = args.task or detect_task(table.source, list(columns.labels), cells, sequences)
+    masks = None
+    if TASKS[task_name].per_token:
+        if columns.mask is not None and (args.mask_column or is_mask(table, columns.mask)):
+            masks = read_masks(table, columns.mask, sequences)
+            notes.append(f"labels: of the residues marked 1 in column {columns.mask!r}")
+    elif args.mask_column is not None:
+        raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
+    labels, task = parse_labels(table, task_name, list(columns.labels), cells, sequences, masks)
+    if columns.unused_labels and args.label_columns is None:
+        unused = join_quoted(columns.unused_labels)
+        notes.append(f"labels: not taken, though they have usual names: {unused} (--label_columns)")
+    shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
+    if args.label_threshold is not None:
+        notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")
+    names = ", ".join(map(repr, columns.labels))
+    notes.append(f"labels: {names}, task {task.name}{_suffix(args.task)}, {shown}")
+    return labels, task
+
+
+def _suffix(given: Any) -> str:
+    return "" if given else " (found)"
+
+
+def encode(data: CheckedData) -> Prepared:
+    """Turns sequences into ids."""
+    from datasets import DatasetDict
+
+    from ..tokenization_lyra import LyraTokenizer
+
+    tokenizer = LyraTokenizer(data.alphabet, pair_offset=data.pair_offset)
+    encoded = {s: _encode_split(tokenizer, data.task, data.sequences[s], data.labels[s]) for s in SPLITS}
+    return Prepared(**vars(data), tokenizer=tokenizer, dataset=DatasetDict(encoded))
+
+
+def _encode_split(tokenizer: "LyraTokenizer", task: Task, sequences: list[str], labels: list[Any]) -> "Dataset":
+    from datasets import Dataset, Features, Sequence, Value
+
+    label_type: Any = Value("int64") if task.kind == "classification" else Value("float64")
+    if task.num_outputs > 1:
+        label_type = Sequence(label_type)
+    if task.per_token:
+        label_type = Sequence(label_type)
+    encoded = tokenizer.encode_bulk(sequences)
+    return Dataset.from_dict(
+        {"input_ids": encoded, "labels": labels, "length": [len(ids) for ids in encoded]},
+        features=Features({"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}),
+    )

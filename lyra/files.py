@@ -1,0 +1,95 @@
+"""Files and folders: written as a whole or not at all, locked against other processes, compared by their content."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .errors import InputError, OutputError, one_line
+
+LOCK = ".lock"
+
+
+@contextmanager
+def write_then_rename(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, renamed to `path` when the block ends well and removed otherwise.
+
+    Raises:
+        OutputError: if the folder is missing, full or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: expected a file to write, got a directory")
+    # The suffixes stay last, because writers choose their format by them.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        partial.touch()
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or one_line(error)})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON, as a whole or not at all."""
+    with write_then_rename(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Raises InputError if the file is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON ({error})") from None
+
+
+def file_sha256(paths: Iterable[str | os.PathLike]) -> str:
+    """One SHA-256 over the bytes of the files in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def compare_fingerprint(output: Path, saved: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+    """Raises InputError if what is in a folder was made otherwise."""
+    if changed := [name for name in fingerprint if saved.get(name) != fingerprint[name]]:
+        raise InputError(f"{output}: cannot resume, {changed[0]} differ from the interrupted run")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder, made if need be, against other processes; at the end removes it if it is empty.
+
+    Raises:
+        InputError: if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another run is writing there; wait for it, or choose another folder") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        print(f"{folder}: this file system has no locks; take care that no other run writes there")
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps files that are open
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

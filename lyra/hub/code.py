@@ -1,0 +1,65 @@
+"""What a checkpoint needs where `lyra` is not installed: its code, a licence, and a card that names them."""
+
+import hashlib
+import json
+import re
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+PACKAGE = Path(__file__).parents[1]
+# What a repository gets besides; predictions.csv holds rows of the user's table and stays.
+_MODEL_FILES = (
+    *("README.md", "config.json", "metrics.json", "tokenizer.json", "tokenizer_config.json", "example.json"),
+    *("*.safetensors", "*.safetensors.index.json", "plots/*.png"),
+)
+_LICENSE = "apache-2.0"  # of the code, as the Hub spells it
+_NAME_LINE = re.compile(r'^name = ".*"(?=  # this folder or Hub repository$)', re.MULTILINE)
+
+
+def code_files() -> list[Path]:
+    """The files that travel, in order."""
+    return sorted(PACKAGE.glob("*_lyra.py"))
+
+
+def code_sha256() -> str:
+    """SHA-256 over names and contents of the files that travel."""
+    digest = hashlib.sha256()
+    for file in code_files():
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def build_artifact(folder: Path, target: Path, name: str, license_id: str | None = None) -> list[Path]:
+    """Copies a trained model to a folder that loads anywhere: with this package's code and licence beside the weights,
+    and their names in the card.
+
+    Args:
+        folder: what `lyra train` wrote, or a folder of `model_cards/`.
+        target: a new folder.
+        name: of the repository or folder, for the card's example.
+        license_id: of the model, as the Hub spells it; by default that in its card, or that of the code.
+
+    Returns:
+        The files, in order.
+    """
+    for file in (file for pattern in _MODEL_FILES for file in folder.glob(pattern)):
+        copy = target / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    for file in code_files():
+        shutil.copyfile(file, target / file.name)
+    (target / "LICENSE").write_text(distribution("lyra-bio").read_text("licenses/LICENSE") or "", encoding="utf-8")
+    card = ModelCard.load(target / "README.md")
+    card.data.license = license_id or card.data.get("license") or _LICENSE
+    card.data["code_sha256"] = code_sha256()
+    card.text = without_name(card.text, f"name = {json.dumps(name)}")
+    card.save(target / "README.md")
+    return sorted(file for file in target.rglob("*") if file.is_file())
+
+
+def without_name(text: str, replacement: str = "") -> str:
+    """The text of a card with another line for the name of its repository."""
+    return _NAME_LINE.sub(lambda _: replacement, text)

@@ -1,0 +1,14 @@
+"""Predictions and embeddings with a trained model: of tables of any size, and of sequences of any length."""
+
+from ..lazy import lazy_names
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "embed": ("embed",),
+        "loading": ("best_device", "load_model"),
+        "logits": ("Predictions", "compute_logits"),
+        "predict": ("predict",),
+        "streaming": ("StreamedLogits", "stream"),
+    },
+)

@@ -1,0 +1,43 @@
+"""What can be said of the arguments of `lyra predict` and `lyra embed` before torch is loaded."""
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import InputError, one_line
+from ..files import read_json
+
+
+def check_paths(model: str, source: str, output: str) -> None:
+    """Raises InputError if the model is a damaged folder or no folder where the Hub cannot be reached, the table does
+    not exist, or the output would replace it or cannot be written."""
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{source}: no such file")
+    if Path(output).exists() and Path(output).samefile(source):
+        raise InputError(f"{output}: the output would replace the input")
+    if Path(output).is_dir():
+        raise InputError(f"{output}: expected a file to write, got a directory")
+    if not Path(output).parent.is_dir():
+        raise InputError(f"{output}: cannot be written, there is no folder {Path(output).parent}")
+    if Path(model).is_dir():
+        check_checkpoint(Path(model))
+    elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") and model.count("/") != 1:
+        raise InputError(f"{model}: no such folder, and the Hub is switched off (HF_HUB_OFFLINE)")
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raises InputError, naming it, if a file of a checkpoint is missing or cannot be read."""
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        file = folder / name
+        if file.exists():
+            read_json(file)
+        elif name != "tokenizer.json":  # it follows from the others
+            raise InputError(f"{folder}: {name} is missing, so this is no Lyra checkpoint with its tokenizer")
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file}: damaged ({one_line(error)})") from None

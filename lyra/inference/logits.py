@@ -1,0 +1,87 @@
+"""What a model predicts for sequences: batches of similar length, long sequences streamed."""
+
+from collections.abc import Callable
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..alphabet_lyra import get_alphabet
+from ..data.collator import pad
+from ..errors import InputError
+from ..modeling_lyra import LyraClassificationModel, LyraPreTrainedModel, mean_and_std
+from ..tokenization_lyra import LyraTokenizer
+from .streaming import stream_member
+
+_BATCH_POSITIONS = 1 << 16
+_LONGEST_WHOLE = 1 << 17  # letters; a longer sequence is streamed
+
+
+class Predictions(NamedTuple):
+    """Predictions for some sequences, of each `(labels,)`, or `(length, labels)` of a token head.
+
+    Attributes:
+        logits: of each sequence, of a regression in label units.
+        stds: of an ensemble, see [`LyraClassifierOutput`]; else None.
+    """
+
+    logits: list[np.ndarray]
+    stds: list[np.ndarray] | None
+
+
+def compute_logits(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str]) -> Predictions:
+    """The predictions for each sequence.
+
+    Raises:
+        InputError: if they are not finite, as after a training that diverged.
+    """
+    single = len(get_alphabet(tokenizer.alphabet).members) == 1
+    is_whole = [len(sequence) <= _LONGEST_WHOLE or not single for sequence in sequences]
+
+    def logits_and_std(input_ids: torch.Tensor) -> torch.Tensor:
+        output = model(input_ids)
+        return output.logits if output.std is None else torch.cat([output.logits, output.std], dim=-1)
+
+    encoded = tokenizer.encode_bulk(compress(sequences, is_whole))
+    batched = iter(map_batches(logits_and_std, model, encoded, model.per_token))
+    results = [
+        next(batched) if whole else _stream_whole(model, sequence)
+        for sequence, whole in zip(sequences, is_whole, strict=True)
+    ]
+    if not all(np.isfinite(result).all() for result in results):
+        raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
+    labels = model.config.num_labels
+    logits = [result[..., :labels] for result in results]
+    return Predictions(logits, None if len(model.members()) == 1 else [result[..., labels:] for result in results])
+
+
+def _stream_whole(model: LyraClassificationModel, sequence: str) -> np.ndarray:
+    """Logits, and of an ensemble standard deviations beside them, of one long sequence."""
+    logits = []
+    for member in model.members():
+        parts = [part.logits for part in stream_member(member, [sequence])]
+        logits.append(torch.from_numpy(np.concatenate(parts) if model.per_token else parts[0]))
+    if len(logits) == 1:
+        return logits[0].numpy()
+    return torch.cat(mean_and_std(logits, model.config), dim=-1).numpy()
+
+
+@torch.inference_mode()
+def map_batches(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    model: LyraPreTrainedModel,
+    encoded: list[np.ndarray],
+    per_token: bool,
+) -> list[np.ndarray]:
+    """Applies a function of `input_ids` to batches of similar length; returns the results in the given order."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
+    results: list[np.ndarray | None] = [None] * len(encoded)
+    while order:
+        size = max(1, _BATCH_POSITIONS // len(encoded[order[0]]))
+        batch, order = order[:size], order[size:]
+        input_ids = pad([encoded[i] for i in batch], model.config.pad_token_id).to(model.device)
+        output = function(input_ids).float().cpu().numpy()
+        for i, result in zip(batch, output, strict=True):
+            results[i] = result[: len(encoded[i])] if per_token else result
+    return results  # type: ignore[return-value]

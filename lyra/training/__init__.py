@@ -1,0 +1,12 @@
+"""Training: arguments, the Trainer, and the job that makes a checkpoint of a table."""
+
+from ..lazy import lazy_names
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "arguments": ("ModelArguments",),
+        "job": ("train",),
+        "trainer": ("LyraTrainer", "LyraTrainingArguments", "parameter_groups"),
+    },
+)

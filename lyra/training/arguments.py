@@ -1,0 +1,133 @@
+"""The arguments of training, and what can be said of them before torch is loaded."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputError
+
+
+@dataclass
+class ModelArguments:
+    """Which model to train."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from; by default a new model."}
+    )
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a checkpoint on the Hub; a commit never changes."}
+    )
+    preset: str = field(
+        default="paper",
+        metadata={"help": "Architecture of a new model: the paper's, or the deep one.", "choices": ("paper", "deep")},
+    )
+    config_overrides: list[str] | None = field(
+        default=None,
+        metadata={"help": "Fields of LyraConfig for a new model, as hidden_size=128 bidirectional=true ..."},
+    )
+    label_transform: str = field(
+        default="standardize",
+        metadata={
+            "help": "What a regression learns: labels of mean 0 and deviation 1, or their ranks as normal scores, for "
+            "skewed labels and rank correlations. Predictions are in label units either way.",
+            "choices": ("standardize", "rank"),
+        },
+    )
+    class_weights: str = field(
+        default="none",
+        metadata={
+            "help": "Weights of the classes in the loss; balanced: as rare as they are.",
+            "choices": ("none", "balanced"),
+        },
+    )
+    ensemble: int = field(
+        default=1, metadata={"help": "Members of an ensemble: models of seeds that follow --seed, in one checkpoint."}
+    )
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@dataclass
+class TrainingDefaults:
+    """Fields of `TrainingArguments` with the paper's recipe as defaults (AdamW 1e-3, weight decay 0.01, 100 epochs),
+    and two of our own."""
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of AdamW."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; none for the state space parameters."})
+    num_train_epochs: float = field(default=100.0, metadata={"help": "Number of epochs."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Sequences per device and step."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Sequences per device in evaluation."})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={
+            "help": "Order of the training data; by default similar lengths share a batch.",
+            "choices": ["random", "sequential", "group_by_length"],
+        },
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint to resume from."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log the training loss."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept besides the best."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Select the best epoch by validation."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={"help": "Validation metric to select by; default spearman, mcc or auroc, as the task is."},
+    )
+    report_to: str | None = field(default="none", metadata={"help": "Experiment trackers."})
+    dataloader_pin_memory: bool = field(
+        default_factory=_has_gpu, metadata={"help": "Pin memory; by default where there is a GPU."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Search for unused parameters in several processes; Lyra has none."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+    )
+    resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
+
+
+# Values outside are refused.
+_LIMITS = {
+    "num_train_epochs": (0, math.inf),
+    "learning_rate": (0, 10),
+    "per_device_train_batch_size": (0, 1 << 20),
+    "per_device_eval_batch_size": (0, 1 << 20),
+    "gradient_accumulation_steps": (0, 1 << 20),
+}
+
+
+def check_arguments(values: Mapping[str, Any]) -> None:
+    """Checks arguments of training, all of them or those that are known, by their names.
+
+    Raises:
+        InputError: naming the first one that cannot be used.
+    """
+    for name, (low, high) in _LIMITS.items():
+        if name in values and not low < values[name] < high:
+            raise InputError(f"--{name}: expected a number above {low} and below {high:g}, got {values[name]}")
+    if not 0 <= values.get("weight_decay", 0) < 10:
+        raise InputError(f"--weight_decay: expected a number from 0 to 10, got {values['weight_decay']}")
+    patience = values.get("early_stopping_patience")
+    if patience is not None and patience < 1:
+        raise InputError(f"--early_stopping_patience: expected at least 1, got {patience}")
+    ensemble = values.get("ensemble", 1)
+    if ensemble < 1 or (ensemble > 1 and values.get("resume_from_checkpoint")):
+        raise InputError(f"--ensemble: expected at least 1, and --resume to continue, got {ensemble}")
+    for name, last in (("seed", ensemble - 1), ("split_seed", 0)):
+        if not 0 <= values.get(name, 0) + last < 2**32:
+            raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {values[name] + last}")
+    if values.get("dataloader_num_workers", 0) < 0 or values.get("max_steps", -1) == 0:
+        raise InputError("--dataloader_num_workers and --max_steps: expected no negative number and no zero")
+    never = "no" in (values.get("eval_strategy"), values.get("save_strategy"))
+    if not values.get("load_best_model_at_end", True) or never:
+        raise InputError(
+            "--load_best_model_at_end, --eval_strategy, --save_strategy: the model is selected by validation"
+        )
+    if values.get("label_smoothing_factor", 0) != 0 or values.get("prediction_loss_only"):
+        raise InputError("--label_smoothing_factor and --prediction_loss_only: not with Lyra's own losses and metrics")

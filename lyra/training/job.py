@@ -1,0 +1,306 @@
+"""The job behind `lyra train`: from checked data to a scored checkpoint."""
+
+import copy
+import gc
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError  # what `weights_only` raises for other things than tensors
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from safetensors import SafetensorError
+from transformers import set_seed
+
+from ..data.arguments import DataArguments
+from ..data.labels import IGNORE_INDEX
+from ..data.preparation import CheckedData, Prepared, check, encode
+from ..errors import InputError, OutputError, one_line
+from ..files import compare_fingerprint, locked, read_json
+from ..hub.publish import publish, repository_of
+from ..inference.loading import load_model
+from ..inference.logits import compute_logits
+from ..metrics import greater_is_better, metrics_of
+from ..modeling_lyra import LyraClassificationModel
+from .arguments import ModelArguments, check_arguments
+from .callbacks import RunCallback, step_of_stop
+from .checkpoints import (
+    CHECKPOINTS,
+    MEMBERS,
+    check_output,
+    checkpoint_to_resume,
+    is_finished,
+    last_checkpoint,
+    relocate,
+    remove_unfinished,
+    save_fingerprint,
+)
+from .model import Build, build_model
+from .record import check_new_columns, run_record, write_run
+from .trainer import LyraTrainer, LyraTrainingArguments, global_batch_size
+
+# What a resumed run must have in common with the interrupted one, besides batch size, data and model.
+_SETTINGS = (
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "seed",
+)
+_MIN_FREE_BYTES = 1 << 20  # less than a checkpoint
+
+
+def train(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: LyraTrainingArguments,
+    command: str = "lyra.train",
+    build: Build = lambda head, config: head(config),
+    data: CheckedData | None = None,
+) -> dict[str, Any]:
+    """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
+
+    With `model_args.ensemble` above 1 each member is such a run of its own, in `members/` of `args.output_dir`.
+
+    Args:
+        command: how the run was started, for the record.
+        build: makes a new model of a head's class and a config; to train another architecture on the same terms.
+        data: what `check(data_args)` returned, where that was called before.
+
+    Returns:
+        The record that `metrics.json` holds.
+
+    Raises:
+        InputError: for wrong arguments or data, before anything is written.
+    """
+    started = time.monotonic()
+    args = copy.copy(args)
+    check_arguments(vars(args) | vars(data_args) | vars(model_args))
+    output = Path(args.output_dir)  # type: ignore[arg-type]
+    main = args.process_index == 0
+    if main:
+        check_output(output, args.resume, args.resume_from_checkpoint, model_args.ensemble)
+    # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
+    repository = None
+    if main and args.push_to_hub:
+        repository = repository_of(args.hub_model_id or output.absolute().name, args.hub_token)
+    args.push_to_hub = False
+    with locked(output) if main else nullcontext():
+        prepared = encode(check(data_args) if data is None else data)
+        args.metric_for_best_model = _selection_metric(args.metric_for_best_model, prepared)
+        args.greater_is_better = greater_is_better(args.metric_for_best_model)
+        if main:
+            print(*prepared.notes, sep="\n", flush=True)
+        job = Job(prepared, data_args, model_args, args, build, command, started)
+        record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
+        state = PartialState()
+        state.wait_for_everyone()
+        gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
+        state.destroy_process_group()  # a rank that just ended could abort the others
+    if repository is not None:
+        try:
+            publish(str(output), repository, private=bool(args.hub_private_repo), token=args.hub_token)
+        except InputError as error:
+            raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
+    return record
+
+
+@dataclass
+class Job:
+    """What all members of an ensemble share."""
+
+    data: Prepared
+    data_args: DataArguments
+    model_args: ModelArguments
+    args: LyraTrainingArguments
+    build: Build
+    command: str
+    started: float
+
+    def run(self, output: Path, args: LyraTrainingArguments) -> dict[str, Any]:
+        """Trains one model into a folder; returns its record, of the first process only."""
+        args, data, main = copy.copy(args), self.data, args.process_index == 0
+        fingerprint = self._fingerprint(args)
+        if args.resume and is_finished(output):
+            record = read_json(output / "metrics.json")
+            compare_fingerprint(output, record["run"], fingerprint)
+            if main:
+                print(f"{output}: finished already")
+            return record if main else {}
+        set_seed(args.seed)
+        model = build_model(self.model_args, data, self.build)
+        check_new_columns(data, model.config, self.model_args.ensemble)
+        if main:
+            print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
+            print(
+                f"training: {args.world_size} process(es), {global_batch_size(args)} sequences per step",
+                flush=True,
+            )
+        with _cleaning_up(output, main):
+            resuming = bool(args.resume or args.resume_from_checkpoint)
+            checkpoint = checkpoint_to_resume(output, args.resume_from_checkpoint) if resuming else None
+            if main:
+                save_fingerprint(output, fingerprint, resuming=checkpoint is not None)
+                remove_unfinished(output, checkpoint)
+                if checkpoint is not None:
+                    relocate(checkpoint)
+            trainer = self._train(model, args, output, checkpoint)
+        if not main:
+            return {}
+        model.to(args.device).eval()
+        history = trainer.state.log_history
+        seconds = round(history[-1]["train_runtime"], 1)
+        training = {"best_epoch": _best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
+        return self._score_and_write(output, args, model, training, history)
+
+    def _train(
+        self, model: LyraClassificationModel, args: LyraTrainingArguments, output: Path, checkpoint: Path | None
+    ) -> LyraTrainer:
+        """Runs the Trainer, from a checkpoint or from the start."""
+        patience, kept = args.early_stopping_patience, args.save_total_limit
+        args.output_dir = str(output / CHECKPOINTS)
+        args.save_total_limit = None  # the callback drops checkpoints, when the next one is complete
+        if checkpoint and (step := step_of_stop(checkpoint, args, patience)):
+            args.max_steps = step  # it was about to end
+        trainer = LyraTrainer(
+            model,
+            args,
+            task=self.data.task,
+            train_dataset=self.data.dataset["train"],
+            eval_dataset=self.data.dataset["validation"],
+            processing_class=self.data.tokenizer,
+        )
+        trainer.add_callback(RunCallback(trainer.accelerator, kept, patience))
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        return trainer
+
+    def run_ensemble(self, output: Path) -> dict[str, Any]:
+        """Trains the members that are not yet there, and makes one model of them."""
+        folders = []
+        for seed in range(self.args.seed, self.args.seed + self.model_args.ensemble):
+            folders.append(output / MEMBERS / str(seed))
+            args = copy.copy(self.args)
+            args.seed, args.resume = seed, True  # a folder of this run is new, or of its interruption
+            with _removing_empty_folders(output):
+                self.run(folders[-1], args)
+        if self.args.process_index != 0:
+            return {}
+        models = [load_model(str(folder))[0] for folder in folders]
+        model = type(models[0]).as_ensemble(models).to(self.args.device)
+        records = [read_json(folder / "metrics.json") for folder in folders]
+        kept = ("best_epoch", "validation", "test", "training_seconds")
+        members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
+        seconds = sum(member["training_seconds"] for member in members)
+        training = {"members": members, "training_seconds": round(seconds, 1)}
+        return self._score_and_write(output, self.args, model, training, [])
+
+    def _fingerprint(self, args: LyraTrainingArguments) -> dict[str, Any]:
+        """What must not change when a run is resumed."""
+        settings = {name: getattr(args, name) for name in _SETTINGS}
+        fingerprint = {
+            "data": self.data.sha256,
+            "data options": _without(asdict(self.data_args), "data", "labels"),
+            "model settings": _without(asdict(self.model_args), "ensemble", "model_name_or_path"),
+            "training settings": settings | {"batch size": global_batch_size(args)},
+        }
+        return json.loads(json.dumps(fingerprint, default=str))  # as a file has it
+
+    def _score_and_write(
+        self,
+        output: Path,
+        args: LyraTrainingArguments,
+        model: LyraClassificationModel,
+        training: dict[str, Any],
+        history: list[Any],
+    ) -> dict[str, Any]:
+        """Scores both splits and fills the folder; returns the record.
+
+        Args:
+            training: what the record says of the training.
+            history: the log of the Trainer, empty for an ensemble.
+        """
+        data = self.data
+        validation = compute_logits(model, data.tokenizer, data.sequences["validation"])
+        before = time.monotonic()
+        test = compute_logits(model, data.tokenizer, data.sequences["test"])
+        per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
+        predictions = {"validation": validation, "test": test}
+        record = run_record(data, self.data_args, self.model_args, args, model, predictions)
+        record |= {"command": self.command} | training
+        record["seconds_per_1000_predictions"] = round(per_thousand, 4)
+        record["seconds"] = round(time.monotonic() - self.started, 1)
+        write_run(output, model, data, test, record, history)
+        return record
+
+
+def _selection_metric(chosen: str | None, data: Prepared) -> str:
+    """The validation metric to select by, without the Trainer's prefix."""
+    task, usual = data.task, data.task.spec.selected_by
+    if chosen is None:
+        values = data.label_array("validation").astype(float)
+        if len(np.unique(values[(values != IGNORE_INDEX) & ~np.isnan(values)])) > 1:
+            return usual
+        data.notes.append(f"selection: by loss, as {usual} is undefined where all labels are equal")
+        return "loss"
+    metrics = metrics_of(task.kind)
+    known = ["loss", *metrics]
+    if task.num_outputs > 1:
+        known += [f"{name}_{metric}" for name in task.names for metric in metrics]
+    if chosen.removeprefix("eval_") not in known:
+        raise InputError(f"--metric_for_best_model: expected one of {', '.join(known)}, got {chosen!r}")
+    return chosen.removeprefix("eval_")
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+@contextmanager
+def _removing_empty_folders(output: Path) -> Iterator[None]:
+    """Removes the folders of an ensemble that ends before the first checkpoint of its first member."""
+    try:
+        yield
+    except BaseException:
+        for folder in (output / MEMBERS, output):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _cleaning_up(output: Path, main: bool) -> Iterator[None]:
+    """Removes what training wrote if it ends before its first checkpoint; the library's complaints become one line."""
+    try:
+        yield
+    except BaseException as error:
+        if main and last_checkpoint(output) is None:
+            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+            if output.is_dir() and not any(output.iterdir()):  # the folder of a member; any other holds the lock
+                output.rmdir()
+        if isinstance(error, (OSError, RuntimeError, SafetensorError, OutputError)) and _is_full(output):
+            saved = "; --resume continues from the last checkpoint" * (last_checkpoint(output) is not None)
+            raise OutputError(f"{output}: No space left on device{saved}") from error
+        complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError, UnpicklingError))
+        if complaint and not isinstance(error, InputError):
+            raise InputError(f"training stopped: {one_line(error)[:500]}") from error
+        raise
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk is full, for which every library has an error of its own."""
+    return folder.exists() and shutil.disk_usage(folder).free < _MIN_FREE_BYTES
+
+
+def _best_epoch(trainer: LyraTrainer) -> float:
+    """The epoch that the Trainer selected by its validation score."""
+    epochs = {entry["step"]: entry["epoch"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    if trainer.state.best_global_step not in epochs:
+        raise InputError("no epoch was scored on the validation split; see --eval_strategy, --eval_steps, --eval_delay")
+    return float(epochs[trainer.state.best_global_step])

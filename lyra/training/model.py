@@ -1,0 +1,145 @@
+"""A new model for some data, or a checkpoint with a new head."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
+
+from .. import modeling_lyra
+from ..configuration_lyra import LABEL_FIELDS, LyraConfig
+from ..data.labels import IGNORE_INDEX
+from ..data.preparation import Prepared
+from ..errors import InputError
+from ..inference.loading import load_model
+from ..modeling_lyra import LyraClassificationModel
+from .arguments import ModelArguments
+
+_QUANTILES = 256
+
+Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
+
+
+def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> LyraClassificationModel:
+    """The model to train.
+
+    Args:
+        build: makes a new model of a head's class and a config.
+
+    Raises:
+        InputError: if the flags make no model, or it does not fit the data.
+    """
+    head: type[LyraClassificationModel] = getattr(modeling_lyra, data.task.spec.head)
+    labels = dict(enumerate(data.task.names))
+    fields: dict[str, Any] = {
+        "id2label": labels,
+        "label2id": {name: i for i, name in labels.items()},
+        "problem_type": data.task.spec.problem_type,
+        **dict.fromkeys(LABEL_FIELDS),
+        **_label_fields(model_args, data),
+        "ensemble_size": 1,
+    }
+    if model_args.model_name_or_path is not None:
+        if model_args.config_overrides:
+            raise InputError("--config_overrides: only for a new model, not with --model_name_or_path")
+        start, revision = model_args.model_name_or_path, model_args.model_revision
+        _, tokenizer = load_model(start, revision, bare=True)
+        for name, flag in (("alphabet", "--alphabet"), ("pair_offset", "--pair_offset")):
+            known, given = getattr(tokenizer, name), getattr(data.tokenizer, name)
+            if known != given:
+                raise InputError(f"--model_name_or_path: {start} has {name} {known}, these data {given} ({flag})")
+        safely = {"revision": revision or "main", "use_safetensors": True, "ignore_mismatched_sizes": True}
+        return head.from_pretrained(start, **safely, **fields)
+    overrides = _parse_overrides(model_args.config_overrides or [])
+    preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
+    try:
+        config = preset(alphabet=data.tokenizer.alphabet, **fields | overrides)
+    except Exception as error:  # the strict dataclass has its own kinds; the last line names field and value
+        message = str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+        raise InputError(f"--config_overrides: {message}") from None
+    try:
+        return build(head, config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise InputError(f"--config_overrides: a model of this size cannot be built ({error})") from None
+
+
+def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    known = set(LyraConfig.attribute_map) | set(LyraConfig.__annotations__)
+    known -= {"alphabet", "ensemble_size", *LABEL_FIELDS}
+    parsed = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"--config_overrides: expected field=value with a field of LyraConfig, got {override!r}")
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[name] = text
+    return parsed
+
+
+def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
+    """The fields of the config that follow from the training labels."""
+    kind = data.task.kind
+    if kind == "regression" and model_args.class_weights != "none":
+        raise InputError(f"--class_weights: only for classes, the task is {data.task.name}")
+    labels = data.label_array("train").astype(float).reshape(-1, data.task.num_outputs)
+    return _FIELDS[kind](model_args, data, labels)
+
+
+def _scale_fields(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:
+    mean, std = _label_scale(data, labels)
+    if model_args.label_transform == "rank":
+        columns = zip(data.task.names, labels.T, strict=True)
+        return {"label_quantiles": _one_or_list([_label_quantiles(data, name, values) for name, values in columns])}
+    return {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
+
+
+def _class_weights(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:
+    if model_args.class_weights == "none":
+        return {}
+    classes, present = np.arange(len(data.task.names)), labels[labels != IGNORE_INDEX]
+    if len(missing := np.setdiff1d(classes, present)):
+        raise InputError(f"--class_weights: no training row has class {data.task.names[int(missing[0])]!r}")
+    return {"class_weights": compute_class_weight("balanced", classes=classes, y=present).tolist()}
+
+
+def _positive_weights(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:
+    if model_args.class_weights == "none":
+        return {}
+    return {"class_weights": (np.sum(labels == 0, axis=0) / np.sum(labels == 1, axis=0)).tolist()}
+
+
+# By the kind of task.
+_FIELDS = {"regression": _scale_fields, "classification": _class_weights, "multilabel": _positive_weights}
+
+
+def _one_or_list(values: list[Any]) -> Any:
+    """As the config has it: the value of one output, or those of several."""
+    return values[0] if len(values) == 1 else values
+
+
+def _label_scale(data: Prepared, labels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each output of the training labels `(n, outputs)`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
+    for name, m, s in zip(data.task.names, mean, std, strict=True):
+        # The model computes in single precision, which has seven digits and ends at 3e38.
+        if not 1e-30 < s < 1e30 or s < 1e-6 * abs(m):
+            raise InputError(
+                f"{data.source}, column {name!r}: labels with mean {m:g} and standard deviation {s:g} do not fit "
+                "single precision; subtract an offset or choose another unit"
+            )
+    return mean.tolist(), std.tolist()
+
+
+def _label_quantiles(data: Prepared, name: str, labels: np.ndarray) -> list[float]:
+    """Quantiles of one output at the probabilities (i + 1/2) / count."""
+    quantiles = np.nanquantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
+    if not quantiles[-1] - quantiles[0] > 1e-6 * abs(quantiles).max():  # what single precision tells apart
+        raise InputError(
+            f"{data.source}, column {name!r}: all but a few labels are {quantiles[0]:g}, so that their ranks carry no "
+            "information; --label_transform standardize"
+        )
+    return quantiles.tolist()

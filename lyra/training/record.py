@@ -1,0 +1,156 @@
+"""What a run leaves behind: its record, the checkpoint, predictions for the test rows, plots and the model card."""
+
+import copy
+import json
+import math
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..configuration_lyra import LyraConfig
+from ..data.arguments import DataArguments
+from ..data.labels import IGNORE_INDEX
+from ..data.preparation import Prepared
+from ..data.tables import TableWriter
+from ..hub.card import example_sequence, model_card
+from ..inference.logits import Predictions
+from ..inference.outputs import added_columns, extend_row, prediction_columns
+from ..metrics import compute_metrics
+from ..modeling_lyra import LyraClassificationModel
+from ..plots import plot_confusion, plot_history, plot_measured, plot_roc
+from .arguments import ModelArguments
+from .checkpoints import remove_checkpoints
+from .trainer import LyraTrainingArguments, global_batch_size
+
+
+def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None:
+    """Raises InputError if the table already has a column that its predictions would add."""
+    config = copy.copy(config)
+    config.ensemble_size = ensemble
+    extend_row(data.source, dict.fromkeys(_columns(data)), dict.fromkeys(added_columns(config, data.task.per_token)))
+
+
+def _columns(data: Prepared) -> list[str]:
+    return list(dict.fromkeys(column for row in data.rows["test"] for column in row))
+
+
+def _stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
+    """Logits `(items, outputs)`, where an item is a sequence or a residue, as [`Prepared.label_array`] has them."""
+    return np.concatenate(logits) if data.task.per_token else np.stack(logits)
+
+
+def run_record(
+    data: Prepared,
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: LyraTrainingArguments,
+    model: LyraClassificationModel,
+    predictions: dict[str, Predictions],
+) -> dict[str, Any]:
+    """What `metrics.json` says of a run, except for its training.
+
+    Args:
+        predictions: for the validation and the test split.
+    """
+    scores = {
+        split: compute_metrics(data.task.kind, _stack(data, each.logits), data.label_array(split), data.task.names)
+        for split, each in predictions.items()
+    }
+    return {
+        "task": data.task.name,
+        "outputs": list(data.task.names),
+        "alphabet": data.tokenizer.alphabet,
+        "selected_by": args.metric_for_best_model,
+        "validation": scores["validation"],
+        "test": scores["test"],
+        "n": {split: len(data.rows[split]) for split in data.rows},
+        "parameters": model.num_parameters(),
+        "data": {
+            "name": Path(data.source).name if os.path.exists(data.source) else data.source,
+            "hub_id": None if os.path.exists(data.source) else data.source,
+            "sha256": data.sha256,
+            "notes": [note.replace(data.source, Path(data.source).name) for note in data.notes[1:]],
+        },
+        "hyperparameters": {
+            "seed": args.seed,
+            "split_seed": data_args.split_seed,
+            "epochs": args.num_train_epochs,
+            "batch_size": global_batch_size(args),
+            "optimizer": str(getattr(args.optim, "value", args.optim)),
+            "learning_rate": args.learning_rate,
+            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+            "warmup_steps": args.warmup_steps,
+            "weight_decay": args.weight_decay,
+            "max_grad_norm": args.max_grad_norm,
+            "early_stopping_patience": args.early_stopping_patience,
+            "preset": model_args.preset,
+            "config_overrides": " ".join(model_args.config_overrides or []),
+            "label_transform": model_args.label_transform if data.task.kind == "regression" else None,
+            "class_weights": model_args.class_weights if data.task.kind != "regression" else None,
+            "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
+            "threads": torch.get_num_threads(),
+        },
+        "versions": {"python": platform.python_version()}
+        | {"lyra-bio": __version__}
+        | {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")},
+    }
+
+
+def write_run(
+    output: Path,
+    model: LyraClassificationModel,
+    data: Prepared,
+    predictions: Predictions,
+    record: dict[str, Any],
+    history: list[dict[str, float]],
+) -> None:
+    """Writes everything beside, then moves it into place and drops the checkpoints of the finished run."""
+    partial = output / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "plots").mkdir(parents=True)
+    model.save_pretrained(partial)
+    shutil.copymode(partial / "config.json", partial / "model.safetensors")  # safetensors writes for the owner only
+    data.tokenizer.save_pretrained(partial)
+    added = prediction_columns(predictions, model.config, data.task.per_token)
+    with TableWriter(partial / "predictions.csv") as writer:
+        blank = dict.fromkeys(_columns(data))
+        writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
+    if history:
+        plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
+    _plot(partial / "plots", data, predictions.logits, record)
+    example = example_sequence(data.tokenizer.alphabet, data.tokenizer.pair_offset)
+    model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
+    (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for item in partial.iterdir():
+        target = output / item.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(item, target)
+    partial.rmdir()
+    remove_checkpoints(output)
+
+
+def _plot(folder: Path, data: Prepared, logits: list[np.ndarray], record: dict[str, Any]) -> None:
+    values, labels = _stack(data, logits), data.label_array("test")
+    score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
+    names = data.task.names
+    if data.task.kind == "regression":
+        labels = labels.reshape(values.shape)
+        for i, name in enumerate(names):
+            kept = ~np.isnan(labels[:, i])
+            file = "measured.png" if len(names) == 1 else f"measured_{i}.png"
+            title = score if len(names) == 1 else name
+            plot_measured(values[kept, i], labels[kept, i], title, folder / file)
+    elif data.task.kind == "classification":
+        kept = labels != IGNORE_INDEX
+        plot_confusion(values[kept], labels[kept], names, score, folder / "confusion.png")
+        plot_roc(values[kept], labels[kept], names, score, folder / "roc.png")
+    else:
+        plot_roc(values, labels.reshape(values.shape), names, score, folder / "roc.png")

@@ -1,0 +1,109 @@
+"""The Hugging Face Trainer with Lyra's arguments, parameter groups, order of rows and metrics."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import EvalPrediction
+
+from ..data.collator import LyraCollator
+from ..data.labels import IGNORE_INDEX
+from ..metrics import compute_metrics
+from ..tasks import Task
+from .arguments import TrainingDefaults
+
+_SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
+
+
+@dataclass
+class LyraTrainingArguments(TrainingDefaults, TrainingArguments):
+    """`TrainingArguments` with the paper's recipe as defaults."""
+
+    def __post_init__(self):
+        chosen = self.metric_for_best_model
+        super().__post_init__()
+        self.metric_for_best_model = chosen  # the parent put "loss" where nothing was chosen; the task will choose
+
+
+class LyraTrainer(Trainer):
+    """The Hugging Face Trainer with Lyra's parameter groups and, by default, its collator and metrics.
+
+    Args:
+        task: what the labels mean, as `lyra.data.prepare` found it; gives the metrics.
+        kwargs: as for `transformers.Trainer`; `processing_class` is the [`LyraTokenizer`].
+    """
+
+    def __init__(self, *args, task: Task, **kwargs):
+        kwargs.setdefault("data_collator", LyraCollator(kwargs["processing_class"], task.per_token))
+        kwargs.setdefault("compute_metrics", self._score)
+        self.task = task
+        super().__init__(*args, **kwargs)
+
+    def _score(self, prediction: EvalPrediction) -> dict[str, float]:
+        labels = np.asarray(prediction.label_ids)
+        if self.task.per_token and self.task.kind != "classification":
+            labels = np.where(labels == IGNORE_INDEX, np.nan, labels)
+        scores = compute_metrics(self.task.kind, np.asarray(prediction.predictions), labels, self.task.names)
+        # Where the metric to select by is undefined, say the correlation of a constant, any other value is better.
+        selected = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        worst = -math.inf if self.args.greater_is_better else math.inf
+        return scores if selected == "loss" else {selected: worst} | scores
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        return _EpochSampler(sampler, self) if hasattr(sampler, "generator") else sampler
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer: Any = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
+        return self.optimizer
+
+
+class _EpochSampler(Sampler):
+    """A random order that follows from seed, epoch and global batch alone: a run resumed within an epoch finds
+    the batches of that epoch again, and several processes share those of one."""
+
+    def __init__(self, sampler: Any, trainer: LyraTrainer):
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        args, epoch = self.trainer.args, int(self.trainer.state.epoch or 0)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        self.sampler.generator = torch.Generator().manual_seed(seed + epoch)
+        self.sampler.batch_size = global_batch_size(args)  # what lengths are grouped by, on any number of processes
+        return iter(self.sampler)
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Three groups for an optimizer: weights with decay; norms, biases and D without; step sizes and poles without.
+
+    The last group (`log_dt`, `log_A_real`, `A_imag`) stands alone because decay would pull the time scales of the
+    state space to one value, and because some recipes give it its own learning rate.
+    """
+    groups: dict[str, list[torch.nn.Parameter]] = {"decay": [], "no_decay": [], "ssm": []}
+    for path, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # By name, so that models with the code of a checkpoint, and wrapped ones, have the same groups.
+            name = path.rpartition(".")[2]
+            still = name in ("bias", "D") or path.endswith("norm.weight")
+            groups["ssm" if name in _SSM_PARAMETERS else "no_decay" if still else "decay"].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if name == "decay" else 0.0}
+        for name, parameters in groups.items()
+        if parameters
+    ]
+
+
+def global_batch_size(args: TrainingArguments) -> int:
+    """Sequences per optimizer step, over all processes and accumulation steps."""
+    return args.trainglobal_batch_size * args.gradient_accumulation_steps * args.world_size
