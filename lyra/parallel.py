@@ -88,7 +88,8 @@ class SequenceParallel(nn.Module):
             logits = model.lm_head(output.last_hidden_state)
             loss = None if labels is None else shards.mean(*cross_entropy(logits, labels))
             return MaskedLMOutput(loss=loss, logits=logits)
-        raw, logits = model.read_out(output.last_hidden_state if model.per_token else output.pooler_output)
+        vectors = output.last_hidden_state if model.per_token else output.pooler_output
+        raw, logits = model.read_out(vectors)  # type: ignore[arg-type]
         if labels is None:
             return LyraClassifierOutput(logits=logits)
         losses, present = head_losses(raw, labels, model.config, model.per_token)
@@ -134,7 +135,7 @@ class SequenceShards(LyraContext):
 
     def pool(self, pooler: Pooler, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> PooledState:
         own = pooler.update(None, hidden_states, mask)
-        pooled, *later = map(PooledState, self._gather(own.value), self._gather(own.count))
+        pooled, *later = map(PooledState, self._gather(own.value), self._gather(own.num_positions))
         for shard in later:
             pooled = pooler.merge(pooled, shard)
         return pooled

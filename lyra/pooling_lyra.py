@@ -104,11 +104,11 @@ class PooledState(NamedTuple):
 
     Attributes:
         value: `(b, k d)`.
-        count: `(b, 1)`, number of real positions.
+        num_positions: `(b, 1)`, of real ones.
     """
 
     value: torch.Tensor
-    count: torch.Tensor
+    num_positions: torch.Tensor
 
 
 class Pooler:
@@ -140,15 +140,15 @@ class Pooler:
     def merge(self, before: PooledState, after: PooledState) -> PooledState:
         """The state of two consecutive segments."""
         values = [
-            pooling.merge(one, other, before.count, after.count)
+            pooling.merge(one, other, before.num_positions, after.num_positions)
             for pooling, one, other in zip(self.poolings, self._split(before), self._split(after), strict=True)
         ]
-        return PooledState(torch.cat(values, dim=-1), before.count + after.count)
+        return PooledState(torch.cat(values, dim=-1), before.num_positions + after.num_positions)
 
     def finalize(self, state: PooledState) -> tuple[torch.Tensor, ...]:
         """The pooled vectors `(b, d)` of each pooling; zeros for a sequence without real positions."""
         parts = zip(self.poolings, self._split(state), strict=True)
-        return tuple(pooling.finalize(value, state.count) for pooling, value in parts)
+        return tuple(pooling.finalize(value, state.num_positions) for pooling, value in parts)
 
     def _split(self, state: PooledState) -> tuple[torch.Tensor, ...]:
         return state.value.chunk(len(self.poolings), dim=-1)

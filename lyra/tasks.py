@@ -29,19 +29,30 @@ class TaskSpec:
     wording: str
 
 
-_SEQUENCE = {"per_token": False, "head": "LyraForSequenceClassification", "pipeline_tag": "text-classification"}
-_TOKEN = {"per_token": True, "head": "LyraForTokenClassification", "pipeline_tag": "token-classification"}
-_REGRESSION = {"kind": "regression", "problem_type": "regression", "selected_by": "spearman"}
-_CLASSES = {"kind": "classification", "problem_type": "single_label_classification", "selected_by": "mcc"}
-_MULTILABEL = {"kind": "multilabel", "problem_type": "multi_label_classification", "selected_by": "auroc"}
+_REGRESSION = ("regression", "regression", "spearman")
+_CLASSES = ("classification", "single_label_classification", "mcc")
+_MULTILABEL = ("multilabel", "multi_label_classification", "auroc")
+
+
+def _of_sequences(kind: tuple[str, str, str], wording: str) -> TaskSpec:
+    name, problem_type, selected_by = kind
+    head, tag = "LyraForSequenceClassification", "text-classification"
+    return TaskSpec(name, False, head, tag, problem_type, selected_by, wording)
+
+
+def _of_residues(kind: tuple[str, str, str], wording: str) -> TaskSpec:
+    name, problem_type, selected_by = kind
+    head, tag = "LyraForTokenClassification", "token-classification"
+    return TaskSpec(name, True, head, tag, problem_type, selected_by, wording)
+
 
 TASKS = {
-    "regression": TaskSpec(**_REGRESSION, **_SEQUENCE, wording="predicts a value of each sequence"),
-    "classification": TaskSpec(**_CLASSES, **_SEQUENCE, wording="predicts the class of each sequence"),
-    "multilabel": TaskSpec(**_MULTILABEL, **_SEQUENCE, wording="predicts which labels each sequence has"),
-    "token_regression": TaskSpec(**_REGRESSION, **_TOKEN, wording="predicts a value of each residue"),
-    "token_classification": TaskSpec(**_CLASSES, **_TOKEN, wording="predicts the class of each residue"),
-    "token_multilabel": TaskSpec(**_MULTILABEL, **_TOKEN, wording="predicts which labels each residue has"),
+    "regression": _of_sequences(_REGRESSION, "predicts a value of each sequence"),
+    "classification": _of_sequences(_CLASSES, "predicts the class of each sequence"),
+    "multilabel": _of_sequences(_MULTILABEL, "predicts which labels each sequence has"),
+    "token_regression": _of_residues(_REGRESSION, "predicts a value of each residue"),
+    "token_classification": _of_residues(_CLASSES, "predicts the class of each residue"),
+    "token_multilabel": _of_residues(_MULTILABEL, "predicts which labels each residue has"),
 }
 
 

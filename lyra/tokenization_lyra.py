@@ -45,7 +45,8 @@ class LyraTokenizer(PreTrainedTokenizerFast):
             raise ValueError(f"`pair_offset` must be at least 0, got {pair_offset}")
         self.alphabet = alphabet
         self.pair_offset = pair_offset
-        for name in ("tokenizer_file", "tokenizer_object"):  # the alphabet says it all
+        # The alphabet says it all; the last two, of a loaded tokenizer, would be saved again.
+        for name in ("tokenizer_file", "tokenizer_object", "vocab", "local_files_only", "is_local"):
             kwargs.pop(name, None)
         special = {"pad_token": PAD_TOKEN, "unk_token": UNK_TOKEN, "mask_token": MASK_TOKEN}
         # Kept in tokenizer_config.json so that a plain PreTrainedTokenizerFast asks for the same inputs.

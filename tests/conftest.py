@@ -9,11 +9,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for a 
 from pathlib import Path
 
 import pytest
+import runs
 import torch
 
 from lyra import LyraConfig, LyraTokenizer
 
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,15 @@ def tiny():
         return LyraConfig(**{"hidden_size": 8, "state_size": 4, "hidden_dropout_prob": 0.0} | kwargs)
 
     return build
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A table and the folder of a run on it that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    table = runs.write_table(folder / "t.csv")
+    assert runs.train(table, folder / "out") == 0
+    return table, folder / "out"
 
 
 @pytest.fixture

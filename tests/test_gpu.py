@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lyra import LyraForSequenceClassification, LyraForTokenClassification
-from lyra.ssm_lyra import PATHS, discretize
+from lyra.ssm_backends_lyra import SSM_BACKENDS
+from lyra.ssm_lyra import discretize
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -30,9 +31,9 @@ def gradients(model, ids, weights):
     return [logits, *(p.grad for p in model.parameters())]
 
 
-@pytest.mark.parametrize("path", ["fft", "chunked"])
+@pytest.mark.parametrize("backend", ["fft", "chunked"])
 @pytest.mark.parametrize("length", [57, 237, 1000, 65_536])
-def test_paths_equal_the_cpu(path, length):
+def test_back_ends_equal_the_cpu(backend, length):
     torch.manual_seed(0)
     h, pairs = 8, 16
     system = [
@@ -44,13 +45,13 @@ def test_paths_equal_the_cpu(path, length):
     ]
     u = torch.randn(2, length, h)
 
-    def run(device, dtype, path):
+    def run(device, dtype, backend):
         inputs = [p.to(device, dtype).requires_grad_() for p in (u, *system)]
-        make_operators, convolution = PATHS[path]
-        y = convolution(inputs[0], make_operators(discretize(*inputs[1:]), None, length))
+        prepare, convolve = SSM_BACKENDS[backend]
+        y = convolve(inputs[0], prepare(discretize(*inputs[1:]), None, length))
         return [y, *torch.autograd.grad(y.square().sum(), inputs)]
 
-    for actual, expected in zip(run("cuda", torch.float32, path), run("cpu", torch.float64, "fft"), strict=True):
+    for actual, expected in zip(run("cuda", torch.float32, backend), run("cpu", torch.float64, "fft"), strict=True):
         assert (actual.cpu() - expected).abs().max() <= 2e-4 * expected.abs().max()
 
 
@@ -127,7 +128,7 @@ def test_autocast_keeps_the_convolution_in_fp32(tiny):
         assert torch.equal(inside, layer.convolve(u))
 
 
-def test_pieces_equal_the_whole(tiny):
+def test_segments_equal_the_whole(tiny):
     model = LyraForTokenClassification(tiny(num_labels=1)).cuda().eval().lyra
     ids = torch.randint(3, 23, (2, 500), device="cuda")
     with torch.no_grad():

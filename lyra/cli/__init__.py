@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     if not argv:
-        raise InputError(f"expected a verb among {', '.join(VERBS)}")
+        raise InputError(f"expected a command among {', '.join(VERBS)}")
     if argv[0] not in VERBS and not argv[0].startswith("-"):
-        raise InputError(f"expected a verb among {', '.join(VERBS)}, got {argv[0]!r}")
+        raise InputError(f"expected a command among {', '.join(VERBS)}, got {argv[0]!r}")
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in arguments.parser._actions for option in action.option_strings]

@@ -43,12 +43,12 @@ def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> No
     settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     words = annotation.replace("<class '", "").replace("'>", "").replace("|", " ").split()
     if "bool" in words and "str" not in words:
-        settings |= {"type": parse_bool, "nargs": "?", "const": True, "metavar": "true|false"}
+        settings |= {"type": parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
     elif any("list" in word for word in words):
         settings |= {"nargs": "+", "metavar": name.split("_")[-1].upper()}
     else:
         kind = float if "float" in words else int if "int" in words else str
-        settings |= {"type": kind, "choices": choices and list(choices), "metavar": None if choices else kind.__name__}
+        settings |= {"type": kind, "choices": choices and list(choices), "metavar": None if choices else name.split("_")[-1].upper()}
     parser.add_argument(*options, **settings)
 
 

@@ -14,7 +14,7 @@ from ..recipes import RECIPES
 from ..training.arguments import ModelArguments, TrainingDefaults, check_arguments
 from ..training.checkpoints import check_output
 from . import is_main_process, quiet_loading
-from .flags import add_fields, add_training_flags, instance
+from .flags import add_fields, add_training_flags, instance, training_fields
 
 HELP = "train a model on a table of sequences and labels"
 EXAMPLE = "lyra train table.csv --output_dir my_model --num_train_epochs 30"
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", dest="data_flag", **suppressed | {"help": argparse.SUPPRESS})
     add_fields(parser.add_argument_group("data"), DataArguments, skip=("data",))
     add_fields(parser.add_argument_group("model"), ModelArguments)
-    others = "Every other field of transformers' TrainingArguments except `debug` is a flag, too."
-    training = parser.add_argument_group("training", others)
-    add_fields(training, TrainingDefaults)
-    ours = {field.name for field in dataclasses.fields(TrainingDefaults)}
-    add_training_flags(training, skip={"output_dir", "debug", *ours})
+    add_fields(parser.add_argument_group("training"), TrainingDefaults)
+    skip = {"output_dir", "debug", *(field.name for field in dataclasses.fields(TrainingDefaults))}
+    others = "Fields of transformers' TrainingArguments, whose documentation describes them: "
+    others += ", ".join(f"--{name}" for name in training_fields() if name not in skip)
+    add_training_flags(parser.add_argument_group("more of the Trainer's", others), skip)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -109,6 +109,8 @@ def _config_flags(path: str) -> list[str]:
         raise InputError(f"{path}: not a readable YAML or JSON file ({one_line(error)})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
+    if "help" in values:
+        raise InputError(f"{path}: unknown flag 'help'")
     return _as_flags(values)
 
 

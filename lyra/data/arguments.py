@@ -30,8 +30,8 @@ class DataArguments:
     alphabet: str | None = field(
         default=None,
         metadata={
-            "help": "protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for pairs, or "
-            "the letters of a custom alphabet; found from the data."
+            "help": "Name: protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for pairs; "
+            "or the letters of a custom alphabet. Found from the data."
         },
     )
     task: str | None = field(
@@ -39,10 +39,10 @@ class DataArguments:
     )
     pair_column: str | None = field(
         default=None,
-        metadata={"help": "Column of sequences aligned to the first ones, a guide under its target, say."},
+        metadata={"help": "Column of sequences aligned to the first ones, such as a guide to its target."},
     )
     pair_offset: int = field(
-        default=0, metadata={"help": "Position of the first sequence under which the aligned one begins."}
+        default=0, metadata={"help": "Position of the first sequence at which the aligned one begins."}
     )
     where: list[str] | None = field(
         default=None, metadata={"help": "Rows to keep, as column=value, !=, <, <=, > or >=; all of them must hold."}

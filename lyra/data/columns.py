@@ -73,7 +73,7 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
     source = table.source
     names = tuple(dict.fromkeys(column for row in table.rows for column in row))
     sequence = find_column(source, names, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
-    sequences = (sequence,)
+    sequences: tuple[str, ...] = (sequence,)
     if args.pair_column is not None:
         sequences = (sequence, find_column(source, names, args.pair_column, (), "pair"))
         if args.pair_column == sequence:

@@ -72,8 +72,8 @@ def _lines(file: IO[Any], source: str) -> Iterator[_Line]:
     number, at_start = 1, True
 
     def read() -> str:
-        part = file.readline(_SEGMENT)
         try:
+            part = file.readline(_SEGMENT)
             return decoder.decode(part) if isinstance(part, bytes) else part
         except UnicodeDecodeError as error:
             byte = error.object[error.start]

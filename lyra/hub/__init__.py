@@ -6,7 +6,7 @@ __getattr__, __all__ = lazy_names(
     __name__,
     {
         "card": ("example_sequence", "model_card"),
-        "code": ("add_code", "code_sha256"),
-        "publish": ("publish", "repository_of"),
+        "code": ("build_artifact", "code_sha256"),
+        "publishing": ("publish", "repository_of"),
     },
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from ..metrics import METRICS
 from ..tasks import TASKS
 
 _TEMPLATE = Path(__file__).with_name("card_template.md")
-# `--flag`s in notes help who ran the command, not who reads the card.
-_FLAGS = re.compile(r"; --\w+ [\w ]+|\s*\(--\w+\)|\s*\(found\)|; first rows: .*")
+# Of the notes of a run those on which rows were used how; the others are about the table's columns.
+_DATA_NOTE = re.compile(r"(?:split|duplicates): (.*)|(rows: .* where .*)|labels: (of the residues .*|1 above .*)")
+# Flags help who ran the command, not who reads the card.
+_FLAGS = re.compile(r"; --\w+ [\w ]+|\s*\(--\w+\)")
 
 
 def model_card(
@@ -60,7 +63,7 @@ def model_card(
         data_name=code(data["name"]),
         sha256=data["sha256"],
         n=record["n"],
-        notes="\n".join(f"- {escape(_FLAGS.sub('', note))}" for note in data["notes"]),
+        notes=" ".join(_sentences(data["notes"])),
         auto_class=architecture.replace("Lyra", "AutoModel", 1),
         example=json.dumps(example),
         settings=_rows(settings.items()),
@@ -70,6 +73,13 @@ def model_card(
 def scores_of(record: dict[str, Any]) -> dict[str, float]:
     """The test scores that a card's metadata have."""
     return {key: value for key, value in record["test"].items() if key in METRICS}
+
+
+def _sentences(notes: list[str]) -> Iterator[str]:
+    for note in notes:
+        if match := _DATA_NOTE.fullmatch(note):
+            text = _FLAGS.sub("", next(filter(None, match.groups())))
+            yield escape(text[0].upper() + text[1:]) + "."
 
 
 def _results(record: dict[str, Any]) -> list[EvalResult]:
@@ -119,8 +129,8 @@ def _rows(rows: Any) -> str:
 
 def escape(value: Any) -> str:
     """Text that stays text in a line or a cell of Markdown: what would start a span, a link, HTML or a cell."""
-    text = re.sub(r"([\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(value).split()))
-    return re.sub(r"^([#+-])", r"\\\1", text)
+    text = re.sub(r"([\\`*\[\]<|~$]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(value).split()))
+    return re.sub(r"^([#+>-])", r"\\\1", text)
 
 
 def code(value: Any) -> str:

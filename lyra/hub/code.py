@@ -15,7 +15,7 @@ _MODEL_FILES = (
     *("README.md", "config.json", "metrics.json", "tokenizer.json", "tokenizer_config.json", "example.json"),
     *("*.safetensors", "*.safetensors.index.json", "plots/*.png"),
 )
-_LICENSE = "apache-2.0"  # of the code, as the Hub spells it
+LICENSE = "apache-2.0"  # of the code, as the Hub spells it
 _NAME_LINE = re.compile(r'^name = ".*"(?=  # this folder or Hub repository$)', re.MULTILINE)
 
 
@@ -53,7 +53,7 @@ def build_artifact(folder: Path, target: Path, name: str, license_id: str | None
         shutil.copyfile(file, target / file.name)
     (target / "LICENSE").write_text(distribution("lyra-bio").read_text("licenses/LICENSE") or "", encoding="utf-8")
     card = ModelCard.load(target / "README.md")
-    card.data.license = license_id or card.data.get("license") or _LICENSE
+    card.data.license = license_id or card.data.get("license") or LICENSE
     card.data["code_sha256"] = code_sha256()
     card.text = without_name(card.text, f"name = {json.dumps(name)}")
     card.save(target / "README.md")

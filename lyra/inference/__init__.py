@@ -5,10 +5,10 @@ from ..lazy import lazy_names
 __getattr__, __all__ = lazy_names(
     __name__,
     {
-        "embed": ("embed",),
+        "embedding": ("embed",),
         "loading": ("best_device", "load_model"),
         "logits": ("Predictions", "compute_logits"),
-        "predict": ("predict",),
+        "prediction": ("predict",),
         "streaming": ("StreamedLogits", "stream"),
     },
 )

@@ -162,12 +162,12 @@ def _read_twice(
                 with torch.inference_mode():
                     base.encode(ids, None, context, num_layers=index + 1)
             with torch.inference_mode():
-                context.carry_states(layer)
+                context.carry_states(layer)  # type: ignore[arg-type]
         for ids in context.read(progress):
             with torch.inference_mode():
                 output = base.encode(ids, None, context)
                 vectors = output.last_hidden_state if model.per_token else output.pooler_output
-                logits = _logits(model, vectors[0])
+                logits = _logits(model, vectors[0])  # type: ignore[index]
             if model.per_token:
                 yield context.start, logits
         if not model.per_token:  # the last block has pooled them all
@@ -226,7 +226,7 @@ class FileContext(LyraContext):
         if not self._final:  # room for all: small tensors that stay, among large ones that go, fragment the heap
             self._final = [SSMStates(*map(torch.empty_like, final)) for _ in self._starts]  # type: ignore[arg-type]
         for kept, state in zip(self._final[self._block], final, strict=True):
-            kept.copy_(state)  # type: ignore[union-attr]
+            kept.copy_(state)  # type: ignore[union-attr, arg-type]
 
     def carry_states(self, layer: StateSpaceLayer) -> None:
         """After a pass over all blocks: the states that enter each block of this layer, from before and from after."""

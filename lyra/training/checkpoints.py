@@ -41,12 +41,17 @@ def is_finished(output: Path) -> bool:
     return (output / "metrics.json").exists() and not (output / CHECKPOINTS).exists()
 
 
+def remove_leftovers(output: Path) -> None:
+    """Of a run that was killed when all but this was done."""
+    shutil.rmtree(output / _TO_REMOVE, ignore_errors=True)
+
+
 def remove_checkpoints(output: Path) -> None:
     """In one step, since half of them would be those of an interrupted run."""
     folder, removed = output / CHECKPOINTS, output / _TO_REMOVE
     if folder.exists():  # an ensemble has none
         os.replace(folder, removed)
-        shutil.rmtree(removed)
+        _remove(removed)
 
 
 def save_fingerprint(output: Path, fingerprint: dict[str, Any], resuming: bool) -> None:
@@ -91,9 +96,13 @@ def checkpoint_to_resume(output: Path, chosen: str | None = None) -> Path | None
     return checkpoint
 
 
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
 def remove_unfinished(output: Path, checkpoint: Path | None) -> None:
     """Removes what was written after the checkpoint that a run goes on from, which it will write again."""
-    shutil.rmtree(output / _TO_REMOVE, ignore_errors=True)
+    remove_leftovers(output)
     for folder in _checkpoints(output):
         if checkpoint is None or _step(folder) > _step(checkpoint):
             shutil.rmtree(folder)

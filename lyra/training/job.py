@@ -22,7 +22,7 @@ from ..data.labels import IGNORE_INDEX
 from ..data.preparation import CheckedData, Prepared, check, encode
 from ..errors import InputError, OutputError, one_line
 from ..files import compare_fingerprint, locked, read_json
-from ..hub.publish import publish, repository_of
+from ..hub.publishing import publish, repository_of
 from ..inference.loading import load_model
 from ..inference.logits import compute_logits
 from ..metrics import greater_is_better, metrics_of
@@ -37,6 +37,7 @@ from .checkpoints import (
     is_finished,
     last_checkpoint,
     relocate,
+    remove_leftovers,
     remove_unfinished,
     save_fingerprint,
 )
@@ -132,6 +133,7 @@ class Job:
             record = read_json(output / "metrics.json")
             compare_fingerprint(output, record["run"], fingerprint)
             if main:
+                remove_leftovers(output)
                 print(f"{output}: finished already")
             return record if main else {}
         set_seed(args.seed)

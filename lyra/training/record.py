@@ -22,7 +22,7 @@ from ..data.tables import TableWriter
 from ..hub.card import example_sequence, model_card
 from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
-from ..metrics import compute_metrics
+from ..metrics import METRICS, compute_metrics
 from ..modeling_lyra import LyraClassificationModel
 from ..plots import plot_confusion, plot_history, plot_measured, plot_roc
 from .arguments import ModelArguments
@@ -41,7 +41,7 @@ def _columns(data: Prepared) -> list[str]:
     return list(dict.fromkeys(column for row in data.rows["test"] for column in row))
 
 
-def _stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
+def stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
     """Logits `(items, outputs)`, where an item is a sequence or a residue, as [`Prepared.label_array`] has them."""
     return np.concatenate(logits) if data.task.per_token else np.stack(logits)
 
@@ -60,7 +60,7 @@ def run_record(
         predictions: for the validation and the test split.
     """
     scores = {
-        split: compute_metrics(data.task.kind, _stack(data, each.logits), data.label_array(split), data.task.names)
+        split: compute_metrics(data.task.kind, stack(data, each.logits), data.label_array(split), data.task.names)
         for split, each in predictions.items()
     }
     return {
@@ -124,33 +124,40 @@ def write_run(
         writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
     if history:
         plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
-    _plot(partial / "plots", data, predictions.logits, record)
+    plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
     example = example_sequence(data.tokenizer.alphabet, data.tokenizer.pair_offset)
-    model_card(record, output.absolute().name, type(model).__name__, example).save(partial / "README.md")
+    model_card(record, output.absolute().name, type(model).__name__, example, f"plots/{plot}").save(
+        partial / "README.md"
+    )
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for item in partial.iterdir():
-        target = output / item.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(item, target)
+        _move(item, output / item.name)
     partial.rmdir()
     remove_checkpoints(output)
 
 
-def _plot(folder: Path, data: Prepared, logits: list[np.ndarray], record: dict[str, Any]) -> None:
-    values, labels = _stack(data, logits), data.label_array("test")
-    score = f"test {record['selected_by']} {record['test'].get(record['selected_by'], math.nan):.3f}"
-    names = data.task.names
+def _move(item: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(item, target)
+
+
+def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str:
+    """Plots the predictions for the test rows, as [`stack`] has them; returns the name of the first file."""
+    labels, names, selected = data.label_array("test"), data.task.names, record["selected_by"]
+    title = METRICS[selected].title if selected in METRICS else selected
+    score = f"test {title} {record['test'].get(selected, math.nan):.3f}"
     if data.task.kind == "regression":
         labels = labels.reshape(values.shape)
-        for i, name in enumerate(names):
-            kept = ~np.isnan(labels[:, i])
-            file = "measured.png" if len(names) == 1 else f"measured_{i}.png"
-            title = score if len(names) == 1 else name
-            plot_measured(values[kept, i], labels[kept, i], title, folder / file)
-    elif data.task.kind == "classification":
-        kept = labels != IGNORE_INDEX
-        plot_confusion(values[kept], labels[kept], names, score, folder / "confusion.png")
-        plot_roc(values[kept], labels[kept], names, score, folder / "roc.png")
-    else:
-        plot_roc(values, labels.reshape(values.shape), names, score, folder / "roc.png")
+        files = ["measured.png"] if len(names) == 1 else [f"measured_{i}.png" for i in range(len(names))]
+        for i, (name, file) in enumerate(zip(names, files, strict=True)):
+            present = ~np.isnan(labels[:, i])
+            plot_measured(values[present, i], labels[present, i], score if len(names) == 1 else name, folder / file)
+        return files[0]
+    if data.task.kind == "classification":
+        present = labels != IGNORE_INDEX
+        plot_roc(values[present], labels[present], names, score, folder / "roc.png")
+        plot_confusion(values[present], labels[present], names, score, folder / "confusion.png")
+        return "confusion.png"
+    plot_roc(values, labels.reshape(values.shape), names, score, folder / "roc.png")
+    return "roc.png"

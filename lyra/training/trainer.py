@@ -106,4 +106,4 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
 
 def global_batch_size(args: TrainingArguments) -> int:
     """Sequences per optimizer step, over all processes and accumulation steps."""
-    return args.trainglobal_batch_size * args.gradient_accumulation_steps * args.world_size
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size

@@ -1,0 +1,207 @@
+"""What people get wrong, and what `lyra` says: the cases behind `docs/bad_inputs.md`.
+
+    python tests/bad_inputs.py > docs/bad_inputs.md
+
+The messages are those of the code; `test_bad_inputs.py` compares them with the document, so that a change of one shows.
+"""
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+GOOD = "sequence,label\n" + "".join(
+    f"{'ACDEFGHIKL'[i % 10] * (3 + i % 5)}{'MNPQ'[i % 4]},{i % 7}.5\n" for i in range(40)
+)
+HEAD = "\n".join(GOOD.splitlines()[:20]) + "\n"
+TRAIN = "train {} --output_dir out"
+
+
+def table(content, name="t.csv", command=TRAIN):
+    """A case of one file, given where the command has {}."""
+    data = content if isinstance(content, bytes) else content.encode()
+    return {name: data}, command.format(name)
+
+
+def flags(*more):
+    return table(GOOD, command=f"{TRAIN} {' '.join(more)}")
+
+
+def predict(content, name="t.csv", command="predict model {} -o p.csv"):
+    return table(content, name, command)
+
+
+CASES = {
+    "Files": {
+        "no such file": ({}, "train none.csv --output_dir out"),
+        "a folder for a file": ({"d.csv/x": b""}, "train d.csv --output_dir out"),
+        "an Excel file": table(b"PK\x03\x04", "t.xlsx"),
+        "no suffix": table(GOOD, "t"),
+        "an empty file": table("", "t.csv"),
+        "only a header": table("sequence,label\n"),
+        "a file of the wrong encoding": table(GOOD.encode("utf-16")),
+        "one byte that is not UTF-8": table(HEAD.encode() + b"AC\xff,1\n"),
+        "gzip in name only": table(GOOD, "t.csv.gz"),
+        "gzip cut off": table(gzip.compress(GOOD.encode())[:-20], "t.csv.gz"),
+        "gzip damaged": table(gzip.compress(GOOD.encode())[:40] + bytes(60), "t.csv.gz"),
+        "no Parquet file": table("PAR1", "t.parquet"),
+        "a row with too many fields": table(HEAD + "ACD,1,2\n"),
+        "a row with too few fields": table(HEAD + "ACD\n"),
+        "an open quotation": table(HEAD + '"ACD,1\n'),
+        "a column named twice": table("sequence,label,label\nAC,1,2\n"),
+        "JSON lines with an error": table('{"sequence": "AC", "label": 1}\n{"sequence": AC}\n', "t.jsonl"),
+        "JSON lines with a list": table('["AC", 1]\n', "t.jsonl"),
+        "JSON lines with a key twice": table('{"sequence": "AC", "sequence": "AD", "label": 1}\n', "t.jsonl"),
+        "JSON of great depth": table("[" * 100_000, "t.jsonl"),
+        "FASTA without a header": table("ACDEF\n", "t.fasta"),
+        "FASTA with a field twice": table(">a label=1 label=2\nAC\n", "t.fasta"),
+        "a folder without rights": (
+            {"t.csv": GOOD.encode()},
+            "train t.csv --output_dir /proc/out",
+        ),
+    },
+    "Sequences and labels": {
+        "no column of sequences": table(GOOD.replace("sequence", "peptides")),
+        "a column of sequences that is not there": flags("--sequence_column", "dna"),
+        "no column of labels": table("sequence,id\n" + "AC,1\n" * 20),
+        "a column of labels that is not there": flags("--label_columns", "y"),
+        "a letter outside the alphabet": table(HEAD + "AC1D,1\n"),
+        "an empty sequence": table(HEAD + ",1\n"),
+        "a sequence that is a number": table('{"sequence": 3, "label": 1}\n' * 20, "t.jsonl"),
+        "a label that is no number": table(HEAD + "ACD,high\n"),
+        "a label that is infinite": table(HEAD + "ACD,inf\n"),
+        "a missing label": table(HEAD + "ACD,\n"),
+        "all labels equal": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},1.5\n" for i in range(30))),
+        "labels too large": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},{i}e38\n" for i in range(30))),
+        "too few rows": table("sequence,label\nAC,1.5\nAD,2.5\n"),
+        "one class only": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},yes\n" for i in range(30))),
+        "labels per residue of another length": table(
+            "sequence,label\n" + "ACDE,HHCC\nAC,HC\n" * 10 + "ACD,HC\n", command=f"{TRAIN} --task token_classification"
+        ),
+        "a task that the labels do not fit": flags("--task", "multilabel"),
+        "a split of an unknown name": table(
+            "sequence,label,split\n" + "".join(f"A{'C' * i},{i}.5,{'trian' if i == 5 else 'train'}\n" for i in range(9))
+        ),
+        "DNA read as protein with an odd letter": table(HEAD + "ACGT!,1\n"),
+        "an unknown alphabet": flags("--alphabet", "rna2,"),
+        "a pair column for single sequences": flags("--pair_column", "target", "--alphabet", "protein"),
+        "a condition without a value": flags("--where", "label"),
+        "a condition that no row fulfils": flags("--where", "label=99"),
+        "a fold that is not there": flags("--folds", "5", "--fold", "6"),
+    },
+    "Flags": {
+        "no output folder": table(GOOD, command="train {}"),
+        "an unknown flag": flags("--learning_rat", "0.1"),
+        "an unknown command": ({}, "fly"),
+        "a flag without a value": flags("--seed"),
+        "words for a number": flags("--num_train_epochs", "many"),
+        "a negative rate": flags("--learning_rate", "-1"),
+        "a rate that is not a number": flags("--learning_rate", "nan"),
+        "no epochs": flags("--num_train_epochs", "0"),
+        "an unknown metric": flags("--metric_for_best_model", "auc"),
+        "an unknown field of the config": flags("--config_overrides", "width=3"),
+        "a width of nothing": flags("--config_overrides", "hidden_size=0"),
+        "a width beyond memory": flags("--config_overrides", "hidden_size=100000000"),
+        "an unknown recipe": flags("--recipe", "best"),
+        "a file of flags that is not there": ({}, "train run.yaml --output_dir out"),
+        "a file of flags that is no YAML": ({"run.yaml": b"a: [b"}, "train run.yaml --output_dir out"),
+        "a file of flags that is a list": ({"run.yaml": b"- a\n- b\n"}, "train run.yaml --output_dir out"),
+        "a folder that is in use": (
+            {"t.csv": GOOD.encode(), "out/thesis.doc": b""},
+            "train t.csv --output_dir out",
+        ),
+        "a file for a folder": ({"t.csv": GOOD.encode(), "out": b""}, "train t.csv --output_dir out"),
+        "an ensemble of none": flags("--ensemble", "0"),
+        "a checkpoint that is not there": flags("--model_name_or_path", "nowhere"),
+    },
+    "Predicting": {
+        "a model that is not there": predict(GOOD, command="predict none {} -o p.csv"),
+        "a folder that is no model": predict(GOOD, command="predict . {} -o p.csv"),
+        "a model of another kind": (
+            {"bert/config.json": b'{"model_type": "bert"}', "bert/tokenizer_config.json": b"{}", "t.csv": b"x"},
+            "predict bert t.csv -o p.csv",
+        ),
+        "a config that is no JSON": (
+            {"m/config.json": b"{", "m/tokenizer_config.json": b"{}", "t.csv": b"x"},
+            "predict m t.csv -o p.csv",
+        ),
+        "weights cut off": (
+            {"m/config.json": b"{}", "m/tokenizer_config.json": b"{}", "m/model.safetensors": b"xx", "t.csv": b"x"},
+            "predict m t.csv -o p.csv",
+        ),
+        "a letter outside the alphabet": predict("sequence\nACD\nA#D\n"),
+        "a column that the output would replace": predict("sequence,prediction\nACD,1\n"),
+        "an output of an unknown kind": predict(GOOD, command="predict model {} -o p.xlsx"),
+        "an output over the input": predict(GOOD, command="predict model {} -o t.csv"),
+        "an output into no folder": predict(GOOD, command="predict model {} -o none/p.csv"),
+        "a device that is not there": predict(GOOD, command="predict model {} -o p.csv --device tpu9"),
+        "rows of other columns": predict('{"sequence": "AC"}\n{"sequence": "AD", "x": 1}\n', "t.jsonl"),
+        "a table without rows": predict("sequence\n"),
+        "vectors in CSV": predict(GOOD, command="embed model {} -o p.csv"),
+        "pairs for a model of single sequences": predict(GOOD, command="predict model {} -o p.csv --pair_column label"),
+    },
+    "Publishing": {
+        "a folder that is not there": ({}, "publish none ann/model"),
+        "a model without a record": ({}, "publish model ann/model"),
+        "a name without a user": ({}, "publish model model"),
+    },
+}
+
+
+def run(files, command):
+    """Exit code, message and what was left behind, in a folder of its own; needs `model` in the working folder."""
+    from lyra.cli import main
+
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            shutil.copytree(home / "model", "model")
+            for name, data in files.items():
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
+                Path(name).write_bytes(data)
+            before = sorted(Path().rglob("*"))
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+                code = main(command.split())
+            left = sorted(map(str, set(Path().rglob("*")) - set(before)))
+        finally:
+            os.chdir(home)
+    return code, said.getvalue(), left
+
+
+def make_model():
+    """A small model with its tokenizer in the working folder."""
+    from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
+
+    LyraForSequenceClassification(LyraConfig(hidden_size=8, state_size=4, num_labels=1)).save_pretrained("model")
+    LyraTokenizer().save_pretrained("model")
+
+
+def document():
+    """The text of `docs/bad_inputs.md`."""
+    parts = [
+        "# Bad input, and what is said",
+        "",
+        "Every command ends with code 2 and one line on standard error, and leaves no file behind. Written by",
+        "`python tests/helpers/bad_inputs.py`; the tests compare it with what the code says.",
+    ]
+    for heading, cases in CASES.items():
+        parts += ["", f"## {heading}", "", "| what is wrong | message |", "|---|---|"]
+        for title, (files, command) in cases.items():
+            code, said, left = run(files, command)
+            lines = said.splitlines()
+            assert code == 2 and len(lines) == 1 and not left, (title, code, said, left)
+            parts.append(f"| {title} | `{lines[0].replace('|', chr(92) + '|')}` |")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        make_model()
+        print(document(), end="")

@@ -1,0 +1,27 @@
+"""`lyra.parallel`: sequences sharded over several processes are the sequences on one."""
+
+import subprocess
+import sys
+
+import pytest
+from runs import HELPERS
+
+from lyra import LyraConfig, LyraForSequenceClassification
+from lyra.parallel import SequenceParallel
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_shards_are_the_whole(ranks):
+    """Outputs, losses and gradients of every head; the comparisons are in `shards.py`, on each rank."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    script = HELPERS / "shards.py"
+    result = subprocess.run([*command, str(script), str(ranks)], capture_output=True, text=True, timeout=250)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.strip() == "compared 36"
+
+
+def test_ensembles_are_refused():
+    config = LyraConfig(hidden_size=8, state_size=4)
+    members = [LyraForSequenceClassification(config) for _ in range(2)]
+    with pytest.raises(ValueError, match="`model` must be a single model, got an ensemble"):
+        SequenceParallel(LyraForSequenceClassification.as_ensemble(members))
