@@ -10,7 +10,7 @@ ifeq ($(shell $(BIN)/python -m pip --version 2>/dev/null),)
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: setup demo test lint audit format clean
+.PHONY: setup demo test lint audit docs artifacts format clean
 
 setup: $(VENV)/.ready
 
@@ -25,7 +25,7 @@ demo: setup
 	rm -rf demo
 	$(BIN)/lyra demo --output_dir demo
 
-test: setup lint audit
+test: setup lint audit docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
@@ -35,13 +35,21 @@ lint: setup
 
 # Secrets in the files, and advisories on the dependencies. Checksums look like keys in hexadecimal.
 audit: setup
-	find . \( -name .git -o -name .venv -o -name runs -o -name demo -o -name '.*_cache' -o -name __pycache__ \) -prune \
+	find . \( -name .git -o -name .venv -o -name runs -o -name demo -o -name build -o -name dist -o -path ./data -o -name '.*_cache' -o -name __pycache__ \) -prune \
 		-o -type f -print0 | xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString
-	$(BIN)/python scripts/audit.py
+	$(BIN)/python scripts/tools/audit.py
+
+# The site, in build/site; a broken link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# A complete Hub repository of each model in model_cards, in dist/hub.
+artifacts: setup
+	$(BIN)/python scripts/tools/build_artifacts.py
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

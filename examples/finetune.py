@@ -2,8 +2,8 @@
 
     python examples/finetune.py table.csv my_model
 
-The table has the columns `sequence` and `label`, one number each. `lyra train` does the same, and checks, splits, selects,
-scores and documents besides.
+The table has the columns `sequence` and `label`, one number each. `lyra train` does the same, and checks, splits,
+selects, scores and documents besides.
 """
 
 import sys
@@ -25,7 +25,9 @@ encoded = rows.map(lambda row: {"input_ids": tokenizer(row["sequence"])["input_i
 config = LyraConfig(alphabet="protein", num_labels=1, label_mean=mean, label_std=std)  # logits are in label units
 trainer = Trainer(
     LyraForSequenceClassification(config),
-    TrainingArguments(output, num_train_epochs=20, per_device_train_batch_size=32, learning_rate=3e-3, report_to="none"),
+    TrainingArguments(
+        output, num_train_epochs=20, per_device_train_batch_size=32, learning_rate=3e-3, report_to="none"
+    ),
     train_dataset=encoded["train"],
     eval_dataset=encoded["test"],
     data_collator=LyraCollator(tokenizer, per_token=False),

@@ -22,7 +22,7 @@ from ..signals import Terminated, raise_on_sigterm
 # Each has HELP (a line), EXAMPLE, `add_arguments(parser)` and `run(arguments)`.
 VERBS = ("train", "predict", "embed", "publish", "demo")
 _RESUMABLE = ("train", "predict")
-_RANK0_GRACE_SECONDS = 2
+_RANK0_GRACE_SECONDS = 10
 # Threads of OpenMP that wait by spinning slow down other processes on the same cores; see docs/speed.md.
 _SPIN_COUNT = "5000"
 

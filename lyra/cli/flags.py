@@ -48,7 +48,8 @@ def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> No
         settings |= {"nargs": "+", "metavar": name.split("_")[-1].upper()}
     else:
         kind = float if "float" in words else int if "int" in words else str
-        settings |= {"type": kind, "choices": choices and list(choices), "metavar": None if choices else name.split("_")[-1].upper()}
+        settings |= {"type": kind, "choices": choices and list(choices)}
+        settings |= {"metavar": None if choices else name.split("_")[-1].upper()}
     parser.add_argument(*options, **settings)
 
 

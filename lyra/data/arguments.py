@@ -30,8 +30,8 @@ class DataArguments:
     alphabet: str | None = field(
         default=None,
         metadata={
-            "help": "Name: protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for pairs; "
-            "or the letters of a custom alphabet. Found from the data."
+            "help": "Name: protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for "
+            "pairs; or the letters of a custom alphabet. Found from the data."
         },
     )
     task: str | None = field(

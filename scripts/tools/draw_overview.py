@@ -1,6 +1,6 @@
 """Draws `docs/images/overview.png`: what happens to a sequence, and what comes of a table.
 
-    python scripts/tools/draw_overview.py
+python scripts/tools/draw_overview.py
 """
 
 from pathlib import Path
@@ -31,7 +31,8 @@ def main() -> None:
     left = 2.35
     for title, note, color in _STEPS:
         _arrow(axis, left - 0.3)
-        axis.add_patch(FancyBboxPatch((left, 1.1), 1.4, 0.7, boxstyle="round,pad=0.05", facecolor=color, edgecolor="0.4"))
+        box = FancyBboxPatch((left, 1.1), 1.4, 0.7, boxstyle="round,pad=0.05", facecolor=color, edgecolor="0.4")
+        axis.add_patch(box)
         axis.text(left + 0.7, 1.45, title, fontsize=9, ha="center", va="center")
         axis.text(left + 0.7, 0.62, note, fontsize=9, ha="center", va="center", color="0.35")
         left += 1.85

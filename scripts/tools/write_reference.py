@@ -1,6 +1,6 @@
 """Writes `docs/command_line.md` from the parsers of the command line.
 
-    python scripts/tools/write_reference.py
+python scripts/tools/write_reference.py
 """
 
 import argparse
@@ -12,8 +12,8 @@ from lyra.cli import VERBS, build_parser
 FILE = Path(__file__).parents[2] / "docs" / "command_line.md"
 _HEAD = """# Command line
 
-`lyra VERB --help` shows the same. Every command ends with code 0; with 2 and one line on standard error for bad input, after
-which nothing is left half-written; with 130 or 143 after Ctrl-C or SIGTERM. Flags may be written with `_` or `-`.
+`lyra VERB --help` shows the same. A command ends with code 0; with 2 and one line on standard error for bad input, and
+then nothing is left half-written; with 130 or 143 after Ctrl-C or SIGTERM. Flags may be written with `_` or `-`.
 `lyra --version` prints the version.
 """
 

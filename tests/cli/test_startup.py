@@ -1,4 +1,4 @@
-"""What answers at once: help, version, errors before work begins, and `import lyra`, none of which loads what is heavy."""
+"""Help, version, errors before work begins, and `import lyra` load nothing heavy, so that they come at once."""
 
 import os
 import subprocess

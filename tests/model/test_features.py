@@ -1,4 +1,4 @@
-"""Models of float features: the plain module, and heads built with its keywords, as the project's seed README has them."""
+"""Models of float features: the plain module, and heads built with its keywords, as in the project's seed README."""
 
 import re
 from pathlib import Path
