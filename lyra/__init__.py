@@ -4,8 +4,20 @@ Names are imported when they are first used. Importing the package registers its
 classes.
 """
 
+from typing import TYPE_CHECKING
+
 from ._auto import register_auto_classes
 from .lazy import lazy_names
+
+if TYPE_CHECKING:  # for type checkers and editors, which do not see names that are made on first use
+    from .configuration_lyra import LyraConfig as LyraConfig
+    from .modeling_lyra import Lyra as Lyra
+    from .modeling_lyra import LyraForMaskedLM as LyraForMaskedLM
+    from .modeling_lyra import LyraForSequenceClassification as LyraForSequenceClassification
+    from .modeling_lyra import LyraForTokenClassification as LyraForTokenClassification
+    from .modeling_lyra import LyraModel as LyraModel
+    from .modeling_lyra import LyraPreTrainedModel as LyraPreTrainedModel
+    from .tokenization_lyra import LyraTokenizer as LyraTokenizer
 
 __version__ = "0.1.0"
 

@@ -35,8 +35,8 @@ class LyraConfig(PreTrainedConfig):
             case. Fixes the vocabulary and the vector of each token, and agrees with [`LyraTokenizer`] of the same
             alphabet.
         input_size (`int`, *optional*):
-            Number of float features per position, of a model that reads other `input_features` than weights of the
-            alphabet's letters; then it takes no `input_ids`.
+            Number of float features per position, for models on custom `input_features` instead of letters; such a
+            model takes no `input_ids`.
         hidden_size (`int`, *optional*, defaults to 64):
             Number of channels, d in the paper. Also `d_model`.
         state_size (`int`, *optional*, defaults to 64):
@@ -74,8 +74,8 @@ class LyraConfig(PreTrainedConfig):
             standardised labels, and the logits are in label units.
         label_quantiles (`list[float]`, or one such list per output, *optional*):
             Quantiles of the training labels at the probabilities (i + 1/2) / count, instead of mean and standard
-            deviation: the loss is then taken on the labels' normal scores, the ranks as a standard normal variable has
-            them, and the logits answer in the labels' own units all the same.
+            deviation: the loss is then taken on the labels' normal scores, i.e. ranks mapped to standard normal
+            quantiles, while the logits stay in label units.
         class_weights (`list[float]`, *optional*):
             Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
         ensemble_size (`int`, *optional*, defaults to 1):
@@ -168,8 +168,8 @@ class LyraConfig(PreTrainedConfig):
     def deep(cls, **kwargs) -> "LyraConfig":
         """The deeper variant: residual PGCs of expansion 1, four S4D layers, a final norm, dropout at the read-out.
 
-        Where to start: 64 channels, state 64 and 4 layers up to some 200 residues and for nucleotides; 128 channels,
-        state 128 and 6 layers above 500 residues; a larger `state_size` where epistasis is strong.
+        Where to start: 64 channels, state 64 and 4 layers up to some 500 residues and for nucleotides; 128 channels,
+        state 128 and 6 layers above.
 
         Args:
             kwargs: any field of [`LyraConfig`], over the preset's value.

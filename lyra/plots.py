@@ -41,11 +41,12 @@ def plot_history(history: list[dict[str, Any]], metric: str, best_epoch: float, 
 @_plain_text
 def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
     """Predicted against measured values, each `(n,)`, with the line of equality."""
-    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axis = figure.subplots()
     if len(labels) > 2000:
         image = axis.hexbin(labels, predictions, gridsize=60, bins="log", mincnt=1, cmap="viridis")
-        figure.colorbar(image, ax=axis, label="sequences")
+        # Plain numbers: the library's powers of ten are mathematics, which is switched off here.
+        figure.colorbar(image, ax=axis, label="sequences", format="{x:,.0f}")
     else:
         axis.plot(labels, predictions, ".", markersize=4, alpha=0.6)
     ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]

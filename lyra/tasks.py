@@ -47,10 +47,10 @@ def _of_residues(kind: tuple[str, str, str], wording: str) -> TaskSpec:
 
 
 TASKS = {
-    "regression": _of_sequences(_REGRESSION, "predicts a value of each sequence"),
+    "regression": _of_sequences(_REGRESSION, "predicts a value for each sequence"),
     "classification": _of_sequences(_CLASSES, "predicts the class of each sequence"),
     "multilabel": _of_sequences(_MULTILABEL, "predicts which labels each sequence has"),
-    "token_regression": _of_residues(_REGRESSION, "predicts a value of each residue"),
+    "token_regression": _of_residues(_REGRESSION, "predicts a value for each residue"),
     "token_classification": _of_residues(_CLASSES, "predicts the class of each residue"),
     "token_multilabel": _of_residues(_MULTILABEL, "predicts which labels each residue has"),
 }

@@ -5,14 +5,14 @@ import argparse
 from . import quiet_loading
 from .tables import add_table_arguments, check_table_arguments, table_arguments
 
-HELP = "write a model's vectors of a table's sequences"
+HELP = "write embeddings of the sequences in a table"
 EXAMPLE = "lyra embed my_model new_variants.fasta -o vectors.npz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_arguments(parser)
     parser.add_argument(
-        "--vectors", choices=("mean", "residue"), default="mean", help="one per sequence or per residue. Default: mean."
+        "--vectors", choices=("mean", "residue"), default="mean", help="one vector per sequence (mean) or per residue. Default: mean."
     )
 
 

@@ -15,15 +15,15 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz"
     )
     parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
-    parser.add_argument("--sequence_column", help="column of sequences; found by its name")
-    parser.add_argument("--pair_column", help="second sequences of a model of pairs; found by its name")
+    parser.add_argument("--sequence_column", help="column of sequences; detected by name")
+    parser.add_argument("--pair_column", help="second sequences of a model of pairs; detected by name")
     parser.add_argument(
         "--unknown",
         choices=("error", "token"),
         default="error",
         help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; the GPU where there is one")
+    parser.add_argument("--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one")
     parser.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
 
 

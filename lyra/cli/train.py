@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         nargs="?",
         help="CSV, TSV, JSONL, Parquet or FASTA table, each also .gz; folder of split files; Hub id; or a YAML or JSON "
-        "file of flags, over which those on the command line count",
+        "file of flags, those on the command line take precedence",
     )
     suppressed: Any = {"default": argparse.SUPPRESS}
     parser.add_argument("--output_dir", "--output-dir", metavar="DIR", help="a new folder for the model", **suppressed)
     parser.add_argument(
         "--recipe",
         choices=list(RECIPES),
-        help="settings that the other flags add to or override. Default: paper.",
+        help="preset training settings; other flags override them. Default: paper.",
         **suppressed,
     )
     parser.add_argument("--data", dest="data_flag", **suppressed | {"help": argparse.SUPPRESS})
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     skip = {"output_dir", "debug", *(field.name for field in dataclasses.fields(TrainingDefaults))}
     others = "Fields of transformers' TrainingArguments, whose documentation describes them: "
     others += ", ".join(f"--{name}" for name in training_fields() if name not in skip)
-    add_training_flags(parser.add_argument_group("more of the Trainer's", others), skip)
+    add_training_flags(parser.add_argument_group("other Trainer arguments", others), skip)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -19,23 +19,23 @@ class DataArguments:
         default=None, metadata={"help": "Second table with the labels, joined by its id column (for FASTA)."}
     )
     id_column: str = field(default="id", metadata={"help": "Column that joins --labels to the sequences."})
-    sequence_column: str | None = field(default=None, metadata={"help": "Column of sequences; found by its name."})
+    sequence_column: str | None = field(default=None, metadata={"help": "Column of sequences; detected by name."})
     label_columns: list[str] | None = field(
-        default=None, metadata={"help": "Column of labels, or several for several outputs; found by its name."}
+        default=None, metadata={"help": "Column of labels, or several for several outputs; detected by name."}
     )
-    split_column: str | None = field(default=None, metadata={"help": "Column of train/validation/test; found by name."})
+    split_column: str | None = field(default=None, metadata={"help": "Column of train/validation/test; detected by name."})
     mask_column: str | None = field(
-        default=None, metadata={"help": "Column with a 0 for each residue without a label; found by its name."}
+        default=None, metadata={"help": "Column with a 0 for each residue without a label; detected by name."}
     )
     alphabet: str | None = field(
         default=None,
         metadata={
             "help": "Name: protein, dna, rna, one of them with letters read as others (protein,J=-), dna+dna for "
-            "pairs; or the letters of a custom alphabet. Found from the data."
+            "pairs; or the letters of a custom alphabet. Inferred from the data by default."
         },
     )
     task: str | None = field(
-        default=None, metadata={"help": "What to learn; found from the labels.", "choices": tuple(TASKS)}
+        default=None, metadata={"help": "What to learn; inferred from the labels by default.", "choices": tuple(TASKS)}
     )
     pair_column: str | None = field(
         default=None,
@@ -48,19 +48,19 @@ class DataArguments:
         default=None, metadata={"help": "Rows to keep, as column=value, !=, <, <=, > or >=; all of them must hold."}
     )
     label_threshold: float | None = field(
-        default=None, metadata={"help": "Learn whether a label is above this number."}
+        default=None, metadata={"help": "Predict whether the label is above this number (binary classification)."}
     )
     unknown: str = field(
         default="error",
         metadata={"help": "Characters outside the alphabet: stop, or read as <unk>.", "choices": ("error", "token")},
     )
-    validation_fraction: float = field(default=0.1, metadata={"help": "Share of rows to select on, where not given."})
-    test_fraction: float = field(default=0.1, metadata={"help": "Share of rows to score once, where not given."})
+    validation_fraction: float = field(default=0.1, metadata={"help": "Fraction of rows for validation if the table has no such split."})
+    test_fraction: float = field(default=0.1, metadata={"help": "Fraction of rows for testing if the table has no such split."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
     folds: int | None = field(
-        default=None, metadata={"help": "Parts of a table without a split, one of which is the test split (--fold)."}
+        default=None, metadata={"help": "Number of cross-validation folds; --fold selects the test fold."}
     )
-    fold: int | None = field(default=None, metadata={"help": "Which part is the test split, from 1."})
+    fold: int | None = field(default=None, metadata={"help": "Fold to use as the test split, starting at 1."})
     drop_leaked: bool = field(
         default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
     )

@@ -29,7 +29,7 @@ class ModelArguments:
     label_transform: str = field(
         default="standardize",
         metadata={
-            "help": "What a regression learns: labels of mean 0 and deviation 1, or their ranks as normal scores, for "
+            "help": "What a regression learns: standardised labels, or normal scores of their ranks, for "
             "skewed labels and rank correlations. Predictions are in label units either way.",
             "choices": ("standardize", "rank"),
         },
@@ -37,12 +37,12 @@ class ModelArguments:
     class_weights: str = field(
         default="none",
         metadata={
-            "help": "Weights of the classes in the loss; balanced: as rare as they are.",
+            "help": "Weights of the classes in the loss; balanced: inversely proportional to their frequency.",
             "choices": ("none", "balanced"),
         },
     )
     ensemble: int = field(
-        default=1, metadata={"help": "Members of an ensemble: models of seeds that follow --seed, in one checkpoint."}
+        default=1, metadata={"help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint."}
     )
 
 
@@ -77,7 +77,7 @@ class TrainingDefaults:
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Select the best epoch by validation."})
     metric_for_best_model: str | None = field(
         default=None,
-        metadata={"help": "Validation metric to select by; default spearman, mcc or auroc, as the task is."},
+        metadata={"help": "Validation metric to select by; default spearman, mcc or auroc, depending on the task."},
     )
     report_to: str | None = field(default="none", metadata={"help": "Experiment trackers."})
     dataloader_pin_memory: bool = field(
@@ -87,7 +87,7 @@ class TrainingDefaults:
         default=False, metadata={"help": "Search for unused parameters in several processes; Lyra has none."}
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+        default=None, metadata={"help": "Stop after this many evaluations without a better validation metric."}
     )
     resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
 

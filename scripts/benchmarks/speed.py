@@ -646,7 +646,7 @@ def report(results: dict[str, Any]) -> str:
     ]
     if "sharing" in results:
         parts += [
-            "## Two trainings on the same cores",
+            "## Two training runs on the same cores",
             "A training step of 64 x 100 residues with two threads, alone and with another such process on the same "
             "two cores, by the spin count of OpenMP's waiting threads (`GOMP_SPINCOUNT`; the command `lyra` sets 5000 "
             "where nothing is set).",

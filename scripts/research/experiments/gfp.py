@@ -3,7 +3,7 @@
 Trains on 10,000 of the training variants of `gfp_relso` (the paper's one-layer model), selects on 1,500 others and
 scores 3,000 variants of the test split.
 
-    python scripts/research/experiments/gfp.py --data_dir ../shared/data
+    python scripts/research/experiments/gfp.py --data_dir data
 """
 
 import argparse
