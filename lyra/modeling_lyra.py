@@ -479,8 +479,8 @@ class LyraModel(LyraPreTrainedModel):
             return self.encode(inputs, mask, WHOLE, output_hidden_states)
         if self.config.bidirectional:
             raise ValueError(
-                "`use_cache`: a bidirectional model reads every sequence from its end too, so it cannot take segments "
-                "one by one; lyra.inference.stream reads them twice"
+                "`use_cache`: a bidirectional model also reads sequences from the end, so it cannot process segments "
+                "one at a time; use lyra.inference.stream"
             )
         context = SegmentContext(cache_params, bool(use_cache))
         output = self.encode(inputs, mask, context, output_hidden_states)
@@ -575,7 +575,7 @@ class LyraClassificationModel(LyraPreTrainedModel):
 
     @classmethod
     def as_ensemble(cls, members: "Sequence[LyraClassificationModel]") -> "LyraClassificationModel":
-        """One model of several, whose logits are their mean and whose `std` is how far they differ.
+        """Combines several models into an ensemble: `logits` are their mean, `std` their standard deviation.
 
         Args:
             members: models of this class with the same config, at least two; of an ensemble each of its members counts.

@@ -49,6 +49,7 @@ def bench(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_one_after_the_other(page, bench):
     for language, title, block in BLOCK.findall(page.read_text(encoding="utf-8")):
@@ -140,6 +141,7 @@ def test_where_to_change_what_names_what_is_there():
         assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
 
 
+@pytest.mark.slow
 def test_the_example_trains(bench):
     command = [sys.executable, str(ROOT / "examples" / "finetune.py"), "table.csv", "trained"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
@@ -148,6 +150,7 @@ def test_the_example_trains(bench):
     assert len((ROOT / "examples" / "finetune.py").read_text().splitlines()) < 50
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # where `lyra` is
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)

@@ -74,7 +74,7 @@ class DataArguments:
         if (self.folds is None) != (self.fold is None):
             raise InputError("--folds and --fold: expected both or neither")
         if self.folds is not None and not 1 <= self.fold <= self.folds >= 2:  # type: ignore[operator]
-            raise InputError(f"--folds and --fold: expected 2 or more, and one of them, got {self.folds}, {self.fold}")
+            raise InputError(f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}")
         if self.pair_offset < 0 or (self.pair_offset and self.pair_column is None):
             raise InputError(f"--pair_offset: expected at least 0, and --pair_column with it, got {self.pair_offset}")
         if self.alphabet is not None:

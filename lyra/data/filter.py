@@ -28,7 +28,7 @@ def filter_rows(table: Table, columns: Columns, conditions: list[str]) -> list[s
         table.rows, table.locations = list(compress(table.rows, kept)), list(compress(table.locations, kept))
         table.splits = table.splits and list(compress(table.splits, kept))
         if not table.rows:
-            raise InputError(f"{table.source}: no row is left by --where {condition!r}")
+            raise InputError(f"{table.source}: no rows match --where {condition!r}")
         for split in sorted(before - set(table.splits or ())):
             raise InputError(f"{table.source}: no row of the {split} split is left by --where {condition!r}")
     return notes

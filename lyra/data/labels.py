@@ -43,7 +43,7 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
         if distinct > min(_MAX_CLASSES, len(values) / 2):
             raise InputError(
                 f"{source}, column {columns[0]!r}: {distinct} different texts in {len(values)} rows are neither "
-                "numbers nor classes; --label_columns or --task says otherwise"
+                "numbers nor classes; set --label_columns or --task to override"
             )
         return "classification"
     written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
@@ -253,7 +253,7 @@ def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], 
         distinct = {value for value in flat if not math.isnan(value)}
         if len(distinct) < 2:
             only = next(iter(distinct), None)
-            raise InputError(f"{table.source}, column {column!r}: every label is {only}, there is nothing to learn")
+            raise InputError(f"{table.source}, column {column!r}: every label is {only}, so there is nothing to learn")
 
 
 def is_mask(table: Table, column: str) -> bool:

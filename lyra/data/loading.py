@@ -103,7 +103,7 @@ def _load_hub(name: str, config: str | None) -> Table:
     from datasets import config as datasets_config
 
     if datasets_config.HF_HUB_OFFLINE:
-        raise InputError(f"{name}: no such file or folder, and the Hub is switched off (HF_HUB_OFFLINE)")
+        raise InputError(f"{name}: no such file or folder, and the Hub is disabled (HF_HUB_OFFLINE)")
     try:
         dataset = load_dataset(name, config)
     except Exception as error:  # the library raises many kinds; all mean that the user's id cannot be loaded

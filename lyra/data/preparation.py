@@ -127,7 +127,7 @@ def _check_sequences(
     if len(sequences) == 2 and (alphabet is None or len(alphabet.members) != 2):
         raise InputError(f"--alphabet: expected one such as dna+dna for --pair_column, got {name}")
     if alphabet is None or len(alphabet.members) != len(sequences):
-        raise InputError(f"--alphabet: {name} reads pairs, name the second sequences with --pair_column")
+        raise InputError(f"--alphabet: {name} is for sequence pairs; give the second column with --pair_column")
     named = "column " if len(sequences) == 1 else "columns "
     named += " and ".join(map(repr, columns.sequences))
     notes.append(f"sequences: {named}, alphabet {name}{_suffix(args.alphabet)}")
@@ -154,11 +154,11 @@ def _check_labels(
             masks = read_masks(table, columns.mask, sequences)
             notes.append(f"labels: of the residues marked 1 in column {columns.mask!r}")
     elif args.mask_column is not None:
-        raise InputError(f"--mask_column: only for labels per residue, the task is {task_name}")
+        raise InputError(f"--mask_column: only for per-residue tasks; the task is {task_name}")
     labels, task = parse_labels(table, task_name, list(columns.labels), cells, sequences, masks)
     if columns.unused_labels and args.label_columns is None:
         unused = join_quoted(columns.unused_labels)
-        notes.append(f"labels: not taken, though they have usual names: {unused} (--label_columns)")
+        notes.append(f"labels: ignored, although named like label columns: {unused} (--label_columns)")
     shown = f"{len(task.names)} classes" if task.kind == "classification" else f"{len(task.names)} output(s)"
     if args.label_threshold is not None:
         notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")

@@ -56,8 +56,8 @@ def table_format(path: str | os.PathLike) -> TableFormat:
     """
     suffix = _suffix(path)
     if suffix not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
-        raise InputError(f"{path}: expected a file ending in {known} (and .gz), got {suffix or 'no suffix'!r}")
+        known, got = ", ".join(SUFFIXES), repr(suffix) if suffix else "no suffix"
+        raise InputError(f"{path}: expected a file ending in {known} (and .gz), got {got}")
     return FORMATS[SUFFIXES[suffix]]
 
 

@@ -92,7 +92,7 @@ def signed_in(token: str | None = None) -> HfApi:
     """Raises InputError if there is no token, or the Hub refuses it."""
     token = token or get_token()
     if token is None:
-        raise InputError("no token of the Hub: run `hf auth login`, or set HF_TOKEN")
+        raise InputError("no Hugging Face token found: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(token=token)
     with _hub_errors("the token"):
         api.whoami()
@@ -105,7 +105,7 @@ def _prepare_repository(api: HfApi, repo_id: str, private: bool) -> None:
     info = api.model_info(repo_id)
     known = {file.rfilename for file in info.siblings or []}
     if {"config.json", "README.md"} & known and "modeling_lyra.py" not in known:
-        raise InputError(f"{repo_id}: the name is taken, there is another model; choose another name")
+        raise InputError(f"{repo_id}: this repository already contains another model; choose another name")
     if private and not info.private:
         raise InputError(f"{repo_id}: exists and is public; change that in its settings, or leave --private out")
 
@@ -116,20 +116,20 @@ def _hub_errors(what: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise InputError(f"{what}: no name for a repository ({one_line(error)})") from None
+        raise InputError(f"{what}: not a valid repository name ({one_line(error)})") from None
     except OfflineModeIsEnabled:
         raise InputError("HF_HUB_OFFLINE is set, so that the Hub cannot be reached") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         reasons = {
-            401: "the token is refused; run `hf auth login`, or set HF_TOKEN",
+            401: "the token was rejected; run `hf auth login`, or set HF_TOKEN",
             403: "the name is taken or the token may not write there",
             404: "no such user or organisation, or the token may not see it",
             409: "the name is taken",
         }
         reason = reasons.get(status, "try again; what was there before is unchanged")
         said = (error.server_message or one_line(error)).splitlines()[0][:200]
-        raise InputError(f"{what}: the Hub answered {status} ({said}): {reason}") from None
+        raise InputError(f"{what}: the Hub returned {status} ({said}): {reason}") from None
     except (OSError, RuntimeError, ValueError, HTTPError) as error:
         if isinstance(error, InputError):
             raise
@@ -183,9 +183,9 @@ def _check_private(file: Path) -> None:
     """No text may tell a token or the folders of the user."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if _TOKEN.search(line):
-            raise InputError(f"{file}, line {number}: a token of the Hub; remove it, and make it invalid")
+            raise InputError(f"{file}, line {number}: contains a Hugging Face token; remove it and revoke it")
         if found := _ABSOLUTE_PATH.search(line):
-            raise InputError(f"{file}, line {number}: a path of this machine, {found.group()}; remove it to publish")
+            raise InputError(f"{file}, line {number}: contains a local path, {found.group()}; remove it to publish")
 
 
 def _check_user_name(folder: Path, owner: str) -> None:

@@ -24,7 +24,7 @@ def check_paths(model: str, source: str, output: str) -> None:
     if Path(model).is_dir():
         check_checkpoint(Path(model))
     elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") and model.count("/") != 1:
-        raise InputError(f"{model}: no such folder, and the Hub is switched off (HF_HUB_OFFLINE)")
+        raise InputError(f"{model}: no such folder, and the Hub is disabled (HF_HUB_OFFLINE)")
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -34,7 +34,7 @@ def check_checkpoint(folder: Path) -> None:
         if file.exists():
             read_json(file)
         elif name != "tokenizer.json":  # it follows from the others
-            raise InputError(f"{folder}: {name} is missing, so this is no Lyra checkpoint with its tokenizer")
+            raise InputError(f"{folder}: {name} is missing, so this is not a complete Lyra checkpoint")
     for file in folder.glob("*.safetensors"):
         try:
             with safe_open(file, framework="pt"):

@@ -63,7 +63,7 @@ class ChunkReader:
         if len(self.alphabet.members) == 2:
             self.columns.append(find_column(source, names, pair_column, PAIR_COLUMNS, "pair"))
         elif pair_column is not None:
-            raise InputError(f"--pair_column: this model reads single sequences, its alphabet is {tokenizer.alphabet}")
+            raise InputError(f"--pair_column: this model takes single sequences; its alphabet is {tokenizer.alphabet}")
 
     def chunks(self, quiet: bool = False) -> Iterator[Chunk]:
         """The chunks, with a progress bar unless `quiet`."""

@@ -118,16 +118,16 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {patience}")
     ensemble = values.get("ensemble", 1)
     if ensemble < 1 or (ensemble > 1 and values.get("resume_from_checkpoint")):
-        raise InputError(f"--ensemble: expected at least 1, and --resume to continue, got {ensemble}")
+        raise InputError(f"--ensemble must be at least 1, got {ensemble}; it continues with --resume, not --resume_from_checkpoint")
     for name, last in (("seed", ensemble - 1), ("split_seed", 0)):
         if not 0 <= values.get(name, 0) + last < 2**32:
             raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {values[name] + last}")
     if values.get("dataloader_num_workers", 0) < 0 or values.get("max_steps", -1) == 0:
-        raise InputError("--dataloader_num_workers and --max_steps: expected no negative number and no zero")
+        raise InputError("--dataloader_num_workers must be at least 0, and --max_steps must not be 0")
     never = "no" in (values.get("eval_strategy"), values.get("save_strategy"))
     if not values.get("load_best_model_at_end", True) or never:
         raise InputError(
-            "--load_best_model_at_end, --eval_strategy, --save_strategy: the model is selected by validation"
+            "--load_best_model_at_end, --eval_strategy, --save_strategy: cannot be disabled, because the best epoch is selected on validation"
         )
     if values.get("label_smoothing_factor", 0) != 0 or values.get("prediction_loss_only"):
-        raise InputError("--label_smoothing_factor and --prediction_loss_only: not with Lyra's own losses and metrics")
+        raise InputError("--label_smoothing_factor and --prediction_loss_only: not supported")

@@ -28,7 +28,7 @@ def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: 
     if used and not resume and not resume_from:
         raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
     if resume and (output / MEMBERS).is_dir() and ensemble == 1:
-        raise InputError(f"{output}: --resume found an ensemble there, --ensemble is missing")
+        raise InputError(f"{output}: contains an ensemble; pass --ensemble with --resume")
     if resume_from and not Path(resume_from).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {resume_from!r}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
@@ -90,7 +90,7 @@ def checkpoint_to_resume(output: Path, chosen: str | None = None) -> Path | None
     except InputError as error:
         intact = [other for other in sorted(_complete(output), key=_step) if _is_intact(other)]
         advice = (
-            f"--resume_from_checkpoint {intact[-1]} is intact" if intact else "none is intact; train anew elsewhere"
+            f"--resume_from_checkpoint {intact[-1]} is intact" if intact else "no intact checkpoint; start a new run in another folder"
         )
         raise InputError(f"{error}; {advice}") from None
     return checkpoint
@@ -134,7 +134,7 @@ def relocate(checkpoint: Path) -> None:
 def _check_files(checkpoint: Path) -> None:
     checksums = checkpoint / _CHECKSUMS
     if not checksums.is_file():
-        raise InputError(f"{checkpoint}: missing, or no complete checkpoint of `lyra train`")
+        raise InputError(f"{checkpoint}: missing or incomplete checkpoint")
     for name, digest in read_json(checksums).items():
         file = checkpoint / name
         if not file.is_file() or file_sha256([file]) != digest:

@@ -83,7 +83,7 @@ def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
     """The fields of the config that follow from the training labels."""
     kind = data.task.kind
     if kind == "regression" and model_args.class_weights != "none":
-        raise InputError(f"--class_weights: only for classes, the task is {data.task.name}")
+        raise InputError(f"--class_weights: only for classification tasks; the task is {data.task.name}")
     labels = data.label_array("train").astype(float).reshape(-1, data.task.num_outputs)
     return _FIELDS[kind](model_args, data, labels)
 

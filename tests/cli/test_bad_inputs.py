@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import bad_inputs
+import pytest
 
 
+@pytest.mark.slow
 def test_every_bad_input_gets_its_line_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bad_inputs.make_model()

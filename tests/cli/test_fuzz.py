@@ -47,6 +47,7 @@ def test_texts(targets, case):
     targets.text(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config", "flags"])
 def test_configs_and_flags(targets, name):
     @few

@@ -70,6 +70,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert python(program).strip() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [

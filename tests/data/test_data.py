@@ -260,7 +260,7 @@ def test_text_among_integer_classes(tmp_path):
     ("labels", "expected"),
     [
         (["yes"] * 9, "expected at least two classes, got only 'yes'"),
-        ([1.5] * 9, "every label is 1.5, there is nothing to learn"),
+        ([1.5] * 9, "every label is 1.5, so there is nothing to learn"),
         (["yes"] * 4 + [""] + ["no"] * 4, "row 5 (line 6), column 'label': the label is missing"),
         ([f"text {i}" for i in range(9)], "9 different texts in 9 rows are neither numbers nor classes"),
     ],
@@ -344,7 +344,7 @@ def test_other_sources(tmp_path):
     assert "the table has no rows" in complaint(header_only)
     assert "expected a file train.csv" in complaint(tmp_path)
     assert "no such file" in complaint(tmp_path / "none.csv")
-    assert "the Hub is switched off" in complaint("user/name")
+    assert "the Hub is disabled" in complaint("user/name")
     assert "not the id of a Hub data set" in complaint("what is this")
     path = table(tmp_path, VALUES, id=[f"s{i}" for i in range(9)])
     labels = tmp_path / "labels.csv"

@@ -102,7 +102,7 @@ def test_a_field_of_a_megabyte(tmp_path):
         ("t.parquet", b"PAR1 no", "not a readable Parquet file"),
         ("t.fasta", b"MKT\n", "line 1: expected a FASTA header that starts with '>', got 'MKT'"),
         ("t.xlsx", b"", "expected a file ending in .csv, .tsv"),
-        ("table", b"", "got 'no suffix'"),
+        ("table", b"", "got no suffix"),
     ],
 )
 def test_unreadable_files(tmp_path, name, content, expected):

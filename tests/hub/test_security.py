@@ -54,6 +54,7 @@ def test_weights_are_safetensors_only(unbroken, tmp_path, trap, capsys):
     assert main(["predict", str(folder), str(table), "-o", str(tmp_path / "p.csv")]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"])
 def test_resuming_unpickles_nothing(tmp_path, trap, name):
     """Even where the checksums are those of the trap."""

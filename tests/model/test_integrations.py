@@ -76,6 +76,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_compile_full_graph_with_dynamic_length(tiny, bidirectional):
     torch.compiler.reset()

@@ -199,6 +199,7 @@ def test_accumulation_does_not_change_the_step(tmp_path, kind):
     np.testing.assert_allclose(accumulated_gradient, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "accumulation"), [("regression", 1), ("tokens", 4)])
 def test_processes_do_not_change_the_step(tmp_path, kind, accumulation):
     loss, gradient = one_step.step(kind, 1, str(tmp_path))

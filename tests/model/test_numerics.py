@@ -70,6 +70,7 @@ def test_fp32_equals_the_recurrence(backend, length):
     assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.slow
 def test_65536_positions_equal_the_recurrence():
     system, reverse = parameters(pairs=32), parameters(pairs=32)
     u = torch.randn(1, 65_536, 3, dtype=torch.float64)

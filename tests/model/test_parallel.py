@@ -10,6 +10,7 @@ from lyra import LyraConfig, LyraForSequenceClassification
 from lyra.parallel import SequenceParallel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_shards_are_the_whole(ranks):
     """Outputs, losses and gradients of every head; the comparisons are in `shards.py`, on each rank."""

@@ -16,6 +16,7 @@ from lyra.inference import prediction
 STEP = "lyra.training.trainer:LyraTrainer.training_step"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "number"),
     [
@@ -52,6 +53,7 @@ def test_killed_after_early_stopping_resumes_to_the_same_end(tmp_path):
     assert records[0]["best_epoch"] == records[1]["best_epoch"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_killed_among_its_members_is_resumed(tmp_path):
     table = write_table(tmp_path / "t.csv")
     assert train(table, tmp_path / "whole", "--ensemble", "2") == 0
@@ -61,6 +63,7 @@ def test_an_ensemble_killed_among_its_members_is_resumed(tmp_path):
     assert same_weights(tmp_path / "out", tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [9, 12, 24])  # of six an epoch, 24 in all
 def test_sigterm_saves_and_ends(unbroken, tmp_path, capsys, step):
     table, expected = unbroken
@@ -149,6 +152,7 @@ def test_damaged_models_are_named(unbroken, tmp_path, capsys, name, how):
     assert code == 2 and name in error and error.count("\n") == 1 and not (tmp_path / "p.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(unbroken, tmp_path):
     """On a file system with room for two checkpoints of this run, but not for a third."""
     table, expected = unbroken

@@ -23,6 +23,7 @@ def start(command, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulation", "remainder"), [(1, 0), (2, 1), (1, 3)])
 def test_the_same_losses_scores_and_weights(tmp_path, accumulation, remainder):
     """Of a global batch of eight rows, in parts of other lengths; validation splits that the batches do not fill."""
@@ -39,6 +40,7 @@ def test_the_same_losses_scores_and_weights(tmp_path, accumulation, remainder):
         assert two[key] == pytest.approx(one[key], rel=1e-4, abs=1e-5), key
 
 
+@pytest.mark.slow
 def test_accelerate_launch_trains_and_predicts(tmp_path):
     table = write_table(tmp_path / "t.csv", rows=9000)
     small = write_table(tmp_path / "small.csv", rows=100)
@@ -71,6 +73,7 @@ def test_what_all_processes_find_wrong_is_said_once(tmp_path):
     assert "expected a number, got 'many'" in done.stderr and not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_failing_process_ends_the_job_with_its_message(tmp_path, rank):
     """The other one waits for its gradients, and must not wait for ever."""
@@ -91,6 +94,7 @@ def test_a_failing_process_ends_the_job_with_its_message(tmp_path, rank):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_on_all_processes(tmp_path):
     out = tmp_path / "o"
     command = [*TWO, "-m", "lyra", "train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(out), *TRAIN]

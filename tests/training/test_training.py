@@ -251,7 +251,7 @@ def test_early_stopping(table, tmp_path):
         (["--resume_from_checkpoint", "nope"], "--resume_from_checkpoint: no folder 'nope'"),
         (["--seed", "-1"], "--seed: expected a number from 0 to"),
         (["--split_seed", "-1"], "--split_seed: expected a number from 0 to"),
-        (["--eval_strategy", "no", "--save_strategy", "no"], "the model is selected by validation"),
+        (["--eval_strategy", "no", "--save_strategy", "no"], "cannot be disabled, because the best epoch is selected on validation"),
         (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor"),
         (["--lr_scheduler_type", "cosine_with_min_lr"], "training stopped: "),
         (["--adam_beta1", "2"], "training stopped: Invalid beta parameter"),
@@ -379,6 +379,7 @@ def test_parameter_groups():
     assert "classifier.weight" not in named(parameter_groups(model, 0.01)[0])
 
 
+@pytest.mark.slow
 def test_real_splice_sites_learn(real_data, tmp_path):
     """Two epochs on a real table are far better than chance."""
     flags = ["--num_train_epochs", "2", "--use_cpu", "true", "--disable_tqdm", "true"]
