@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not see names that 
 
 __version__ = "0.1.0"
 
-__getattr__, __all__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "configuration_lyra": ("LyraConfig",),

@@ -71,18 +71,26 @@ class _AfterImport(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if not any(fullname in (registration.auto, registration.own) for registration in _REGISTRATIONS):
             return None
-        specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self)
+        specs = (find(fullname, path, target) for find in finders if find is not None)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            _call_after(spec.loader, fullname)
+            spec.loader = _CallAfter(spec.loader, fullname)
         return spec
 
 
-def _call_after(loader: Loader, name: str) -> None:
-    execute = loader.exec_module
+class _CallAfter(Loader):
+    """Another loader, and a call of `_after` when it has executed the module."""
 
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        _after(name)
+    def __init__(self, loader: Loader, name: str):
+        self._loader, self._name = loader, name
 
-    loader.exec_module = exec_module  # type: ignore[method-assign]
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        _after(self._name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

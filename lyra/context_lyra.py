@@ -139,6 +139,8 @@ class SegmentContext(LyraContext):
 
     def __init__(self, cache: LyraCache | None, more: bool):
         self.cache, self.more = cache, more
+        # Of the segment before this one, whatever becomes of the cache: checkpointing asks again in the backward.
+        self._initial = None if cache is None else cache.ssm_states
         self._states: list[SSMStates] = []
 
     def with_halo(
@@ -150,8 +152,7 @@ class SegmentContext(LyraContext):
         return self.cache.inputs, reduce_mask(self.cache.mask), self.positions
 
     def initial_states(self, layer: StateSpaceLayer, u: torch.Tensor) -> SSMStates:
-        before = None if self.cache is None else self.cache.ssm_states
-        return NO_STATES if before is None else before[layer.layer_idx]
+        return NO_STATES if self._initial is None else self._initial[layer.layer_idx]
 
     def keep_states(self, layer: StateSpaceLayer, u: torch.Tensor, initial: SSMStates) -> None:
         self._states = [*self._states[: layer.layer_idx], layer.final_states(u, initial)]

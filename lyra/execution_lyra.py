@@ -21,7 +21,7 @@ def is_plain_eager(*tensors: torch.Tensor) -> bool:
 
 def _is_transformed(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether a function transform is active. torch has no public way to ask; where a version lacks the private ones,
-    the answer is yes, since the plain formulas are right everywhere."""
+    it counts as active, since the plain formulas are right everywhere."""
     try:
         if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
             return True

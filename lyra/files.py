@@ -65,7 +65,7 @@ def file_sha256(paths: Iterable[str | os.PathLike]) -> str:
 def compare_fingerprint(output: Path, saved: dict[str, Any], fingerprint: dict[str, Any]) -> None:
     """Raises InputError if what is in a folder was made otherwise."""
     if changed := [name for name in fingerprint if saved.get(name) != fingerprint[name]]:
-        raise InputError(f"{output}: cannot resume, {changed[0]} differ from the interrupted run")
+        raise InputError(f"{output}: cannot resume: {changed[0]} changed since the interrupted run")
 
 
 @contextmanager

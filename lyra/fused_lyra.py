@@ -2,7 +2,7 @@
 
 On a CPU these steps cost as much as the matrix products between them, and the library's versions several times as much:
 the backward of its `rms_norm`, a gated linear unit followed by dropout and addition, a random number per element. A GPU
-or a compiler fuses the plain formulas, which therefore stand beside them.
+or a compiler fuses the plain formulas, which are therefore kept beside them.
 
 Glossary: b batch, l length, d channels.
 """

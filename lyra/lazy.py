@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 
-def lazy_names(package: str, modules: dict[str, tuple[str, ...]]) -> tuple[Callable[[str], Any], list[str]]:
-    """`__getattr__` and `__all__` of a package.
+def lazy_names(
+    package: str, modules: dict[str, tuple[str, ...]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package.
 
     Args:
         package: its `__name__`.
@@ -15,8 +17,10 @@ def lazy_names(package: str, modules: dict[str, tuple[str, ...]]) -> tuple[Calla
     owners = {name: module for module, names in modules.items() for name in names}
 
     def get_attribute(name: str) -> Any:
-        if name not in owners:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{owners[name]}"), name)
+        if name in owners:
+            return getattr(importlib.import_module(f"{package}.{owners[name]}"), name)
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get_attribute, sorted(owners)
+    return get_attribute, lambda: sorted(owners), sorted(owners)

@@ -48,16 +48,9 @@ class LyraEmbeddings(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The embedding of every token, `(v, d)`.
-
-        Raises:
-            ValueError: for a model of other features than the letters of its alphabet.
-        """
+        """The embedding of every token, `(v, d)`; a model of other features than letters has none."""
         if self.encodings.shape[1] != self.projection.in_features:
-            raise ValueError(
-                f"`input_ids`: this model reads {self.projection.in_features} float features per position "
-                "(`input_size`), so it takes `input_features`"
-            )
+            raise AttributeError("a model of float features (`input_size`) has no embeddings of tokens")
         return self.projection(self.encodings)
 
     def project(self, input_features: torch.Tensor) -> torch.Tensor:
@@ -75,6 +68,11 @@ class LyraEmbeddings(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """`(b, l)` to `(b, l, d)`."""
+        if self.encodings.shape[1] != self.projection.in_features:
+            raise ValueError(
+                f"`input_ids`: this model reads {self.projection.in_features} float features per position "
+                "(`input_size`), so it takes `input_features`"
+            )
         # Projecting the v rows of the table and looking them up never makes a (b, l, a) tensor.
         return F.embedding(input_ids, self.weight)
 
@@ -200,7 +198,7 @@ class LyraS4DLayer(GradientCheckpointingLayer):
         """
         u = self.norm(hidden_states)
         if inverse is not None:
-            # Channel by channel: where the rows fit the cache and where the convolution wants each channel together.
+            # Channel-major: the rows of one channel fit the cache, and the convolution reads channels one by one.
             u = _look_up(u, inverse, channel_major=True)
             hidden_states = _look_up(hidden_states, inverse)
         if pads is not None:
@@ -224,10 +222,10 @@ class LyraS4DLayer(GradientCheckpointingLayer):
             name = select_backend(wide) if self.backend == "auto" else self.backend
             backend = SSM_BACKENDS[name]
             if self.training or torch.is_grad_enabled() or not is_eager_cpu(u):
-                operators = backend.prepare(*systems, length)
+                kernels = backend.prepare(*systems, length)
             else:
-                operators = self._kernel_cache.get(name, length, systems)
-            y = backend.convolve(wide, operators)
+                kernels = self._kernel_cache.get(name, length, systems)
+            y = backend.convolve(wide, kernels)
             for system, state, backward in zip(systems, initial, (False, True), strict=True):
                 if system is not None and state is not None:
                     response = state_to_output(system, state, length)
@@ -556,6 +554,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
     per_token: bool  # whether there are logits for every position
 
     def __init__(self, config: LyraConfig | None = None, **features: Any):
+        if config is not None and features:
+            raise TypeError(f"expected a config or keywords of a new one, got a config and {next(iter(features))!r}")
         config = LyraConfig.for_features(**features) if config is None else config
         super().__init__(config)
         _set_default_problem_type(config)
@@ -608,7 +608,6 @@ class LyraClassificationModel(LyraPreTrainedModel):
         logits = self.classifier(self.dropout(vectors))
         return logits, to_label_units(logits, self.config)
 
-    @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -634,16 +633,31 @@ class LyraClassificationModel(LyraPreTrainedModel):
                 accumulation steps or processes. By default the number of labels present.
 
         Returns:
-            [`LyraClassifierOutput`]; for a float tensor as first argument, which is taken as `input_features` of a
-            plain module, the logits alone.
+            [`LyraClassifierOutput`]; for a float tensor as first argument, which is taken as `input_features`, and no
+            labels, the logits alone, as of a plain module.
         """
-        if input_ids is not None and input_ids.is_floating_point():
-            features = {"attention_mask": attention_mask, "input_features": input_ids}
-            return self(**features, return_dict=True).logits
         _refuse_cache(kwargs)
+        settings = {"output_hidden_states": output_hidden_states, "num_items_in_batch": num_items_in_batch}
+        if input_ids is not None and input_ids.is_floating_point():
+            inputs = (None, attention_mask, input_ids, inputs_embeds)
+            if labels is None and kwargs.get("return_dict", self.config.return_dict) is not False:
+                return self._forward_members(inputs, **settings, return_dict=True).logits
+        else:
+            inputs = (input_ids, attention_mask, input_features, inputs_embeds)
+        return self._forward_members(inputs, labels, **settings, return_dict=kwargs.get("return_dict"))
+
+    @can_return_tuple
+    def _forward_members(
+        self,
+        inputs: tuple[torch.Tensor | None, ...],
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> LyraClassifierOutput:
+        """`forward` of all members."""
+        *_, inputs_embeds = inputs
         if inputs_embeds is not None and self.config.ensemble_size > 1:
             raise ValueError("`inputs_embeds` are of one model, and every member of an ensemble has its own")
-        inputs = (input_ids, attention_mask, input_features, inputs_embeds)
         outputs = [
             member._forward_member(inputs, labels, output_hidden_states, num_items_in_batch)
             for member in self.members()
@@ -876,9 +890,12 @@ LyraForTokenClassification.register_for_auto_class("AutoModelForTokenClassificat
 
 __all__ = [
     "Lyra",
+    "LyraClassificationModel",
+    "LyraClassifierOutput",
     "LyraForMaskedLM",
     "LyraForSequenceClassification",
     "LyraForTokenClassification",
     "LyraModel",
+    "LyraModelOutput",
     "LyraPreTrainedModel",
 ]

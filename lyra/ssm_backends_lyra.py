@@ -45,23 +45,23 @@ _CACHED_LENGTHS = 4
 # ── recurrent ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recurrent_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[Any, ...]:
+def precompute_recurrent(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[Any, ...]:
     """A_bar, C_bar `(h, n/2)` complex and D `(h,)` of each direction."""
     return tuple((power(each, 1), output_matrix(each), each.D) for each in (system, reverse) if each is not None)
 
 
-def recurrent_convolution(u: torch.Tensor, operators: tuple[Any, ...]) -> torch.Tensor:
+def recurrent_convolution(u: torch.Tensor, kernels: tuple[Any, ...]) -> torch.Tensor:
     """The outputs `(b, l, h)` for the inputs u `(b, l, h)`, one position at a time; time O(l h n), no kernel."""
-    outputs = recurrence(u, *operators[0])
-    if len(operators) == 2:
-        outputs = outputs + recurrence(u.flip(1), *operators[1]).flip(1)
+    outputs = recurrence(u, *kernels[0])
+    if len(kernels) == 2:
+        outputs = outputs + recurrence(u.flip(1), *kernels[1]).flip(1)
     return outputs
 
 
 # ── fft ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fft_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[torch.Tensor]:
+def precompute_fft(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> tuple[torch.Tensor]:
     """The transform of the kernel (both kernels, if the second runs from the end), `(h, size/2 + 1)` complex."""
     size = _fft_size(length)
     transfer = torch.fft.rfft(s4d_kernel(system, length), n=size)
@@ -71,11 +71,11 @@ def fft_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int)
     return (transfer,)
 
 
-def fft_convolution(u: torch.Tensor, operators: tuple[torch.Tensor]) -> torch.Tensor:
+def fft_convolution(u: torch.Tensor, kernels: tuple[torch.Tensor]) -> torch.Tensor:
     """The outputs `(b, l, h)` for the inputs u `(b, l, h)` by the fast Fourier transform."""
     u = u.transpose(1, 2)  # (b, h, l)
-    convolve = _FFTConvolution.apply if is_plain_eager(u, *operators) else _fft_product
-    return convolve(u, *operators).transpose(1, 2)
+    convolve = _FFTConvolution.apply if is_plain_eager(u, *kernels) else _fft_product
+    return convolve(u, *kernels).transpose(1, 2)
 
 
 def _fft_product(u: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
@@ -152,7 +152,7 @@ def _fast_even_size(minimum: int) -> int:
 # ── chunked ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ChunkOperators(NamedTuple):
+class ChunkMatrices(NamedTuple):
     """The system over a chunk of T positions; n counts real and imaginary parts, of both directions if there are two.
 
     Attributes:
@@ -168,7 +168,7 @@ class ChunkOperators(NamedTuple):
     decay: tuple[torch.Tensor, ...] = ()
 
 
-def chunk_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> ChunkOperators:
+def precompute_chunked(system: DiscreteSSM, reverse: DiscreteSSM | None, length: int) -> ChunkMatrices:
     """The matrices of [`chunked_convolution`] for sequences of l positions."""
     chunk = _chunk_length(length)
     taps = F.pad(s4d_kernel(system, chunk), (chunk - 1, 0))  # (h, 2T - 1), the tap of distance t at T - 1 + t
@@ -176,19 +176,19 @@ def chunk_operators(system: DiscreteSSM, reverse: DiscreteSSM | None, length: in
         taps = taps + F.pad(s4d_kernel(reverse, chunk).flip(-1), (0, chunk - 1))
     toeplitz = _toeplitz(taps, chunk)
     if chunk >= length:
-        return ChunkOperators(toeplitz)
+        return ChunkMatrices(toeplitz)
     directions = [_chunk_matrices(each, chunk) for each in (system, reverse) if each is not None]
     if reverse is not None:  # the first direction, read from the end of each chunk
         to_state, to_output, decay = directions[1]
         directions[1] = (to_state.flip(1), to_output.flip(2), decay)
     to_states, to_outputs, decays = zip(*directions, strict=True)
-    return ChunkOperators(toeplitz, torch.cat(to_states, dim=2), torch.cat(to_outputs, dim=1), decays)
+    return ChunkMatrices(toeplitz, torch.cat(to_states, dim=2), torch.cat(to_outputs, dim=1), decays)
 
 
-def chunked_convolution(u: torch.Tensor, operators: ChunkOperators) -> torch.Tensor:
+def chunked_convolution(u: torch.Tensor, kernels: ChunkMatrices) -> torch.Tensor:
     """The outputs `(b, l, h)` for the inputs u `(b, l, h)`: matrix products, and a scan over the states of m chunks."""
     batch, length, _ = u.shape
-    toeplitz, to_state, to_output, decay = operators
+    toeplitz, to_state, to_output, decay = kernels
     chunk = toeplitz.shape[-1]
     u = channel_major(u, (0, -length % chunk))  # (h, b, m T)
     chunks = u.shape[-1] // chunk
@@ -287,8 +287,8 @@ class SSMBackend(NamedTuple):
     """One way to run the convolution.
 
     Attributes:
-        prepare: the operators of a system, and of a second one that runs from the end, for sequences of l positions.
-        convolve: the outputs `(b, l, h)` for the inputs `(b, l, h)`, given those operators.
+        prepare: the precomputed kernel of a system, and of a second one that runs from the end, for l positions.
+        convolve: the outputs `(b, l, h)` for the inputs `(b, l, h)`, given that kernel.
     """
 
     prepare: Callable[[DiscreteSSM, DiscreteSSM | None, int], Any]
@@ -296,9 +296,9 @@ class SSMBackend(NamedTuple):
 
 
 SSM_BACKENDS = {
-    "fft": SSMBackend(fft_operators, fft_convolution),
-    "chunked": SSMBackend(chunk_operators, chunked_convolution),
-    "recurrent": SSMBackend(recurrent_operators, recurrent_convolution),
+    "fft": SSMBackend(precompute_fft, fft_convolution),
+    "chunked": SSMBackend(precompute_chunked, chunked_convolution),
+    "recurrent": SSMBackend(precompute_recurrent, recurrent_convolution),
 }
 
 
@@ -317,7 +317,7 @@ def select_backend(u: torch.Tensor) -> str:
 
 
 class KernelCache:
-    """The precomputed operators of the last few lengths in evaluation, made again when the systems' values change.
+    """The precomputed kernels of the last few lengths in evaluation, made again when the systems' values change.
 
     Values are compared, since a change through `parameter.data`, or of which parameter is used, leaves no other trace.
     """
@@ -326,21 +326,21 @@ class KernelCache:
         self.clear()
 
     def clear(self) -> None:
-        # The systems and their operators, replaced together and never changed: threads may share a model.
+        # The systems and their kernels, replaced together and never changed: threads may share a model.
         self._entry: tuple[list[torch.Tensor], dict[tuple[str, int], Any]] = ([], {})
 
     def get(self, backend: str, length: int, systems: Sequence[DiscreteSSM | None]) -> Any:
-        """The operators of the systems of both directions, as `prepare` of a back end makes them."""
+        """The precomputed kernel of the systems of both directions, as `prepare` of a back end makes them."""
         tensors = [tensor for system in systems if system is not None for tensor in system]
-        known, operators = self._entry
+        known, kernels = self._entry
         if not _all_equal(tensors, known):
-            known, operators = tensors, {}
-        if (backend, length) not in operators:
-            latest = list(operators.items())[1 - _CACHED_LENGTHS :]
+            known, kernels = tensors, {}
+        if (backend, length) not in kernels:
+            latest = list(kernels.items())[1 - _CACHED_LENGTHS :]
             prepared = SSM_BACKENDS[backend].prepare(*systems, length)  # type: ignore[arg-type, call-arg]
-            operators = dict([*latest, ((backend, length), prepared)])
-            self._entry = (known, operators)
-        return operators[backend, length]
+            kernels = dict([*latest, ((backend, length), prepared)])
+            self._entry = (known, kernels)
+        return kernels[backend, length]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # no part of a pickled or copied model

@@ -4,7 +4,7 @@ import os
 import socket
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for a second thread to pay
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for a second thread to help
 
 from pathlib import Path
 

@@ -13,15 +13,15 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import InputError, one_line
 from ..signals import Terminated, raise_on_sigterm
 
-# Each has HELP (a line), EXAMPLE, `add_arguments(parser)` and `run(arguments)`.
+# Each has HELP (a line), EXAMPLE, `add_arguments(parser)`, `run(arguments)`, and RESUMABLE if it has `--resume`.
 VERBS = ("train", "predict", "embed", "publish", "demo")
-_RESUMABLE = ("train", "predict")
 _RANK0_GRACE_SECONDS = 10
 # Threads of OpenMP that wait by spinning slow down other processes on the same cores; see docs/speed.md.
 _SPIN_COUNT = "5000"
@@ -40,10 +40,13 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         epilog="`lyra VERB --help` lists the flags of a verb.",
         allow_abbrev=False,
     )
+    debug: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+    debug["help"] = "show the traceback of an error"
+    parser.add_argument("--debug", **debug)
     parser.add_argument("--version", action="version", version=f"lyra {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for name in VERBS:
-        module = importlib.import_module(f".{name}", __name__)
+        module = _module(name)
         verb = verbs.add_parser(
             name,
             help=module.HELP,
@@ -53,7 +56,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         )
         if only in (None, name):
             module.add_arguments(verb)
-        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        verb.add_argument("--debug", **debug)
         verb.set_defaults(run=module.run, parser=verb)
     return parser
 
@@ -74,11 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, say, in the middle of the work
         return _fail(command, one_line(error), argv)
     except KeyboardInterrupt as error:
-        resumable = "; --resume continues" * (verb in _RESUMABLE)
+        resumable = "; --resume continues" * getattr(_module(verb), "RESUMABLE", False) if verb in VERBS else ""
         if isinstance(error, Terminated):
             return _fail(command, f"terminated (SIGTERM){resumable}", argv, 143)
         return _fail(command, f"interrupted{resumable}", argv, 130)
     return 0
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f".{verb}", __name__)
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
@@ -91,7 +98,7 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
         known = [option for action in arguments.parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
         raise InputError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
-    arguments.argv = argv[1:]
+    arguments.argv = argv[argv.index(arguments.verb) + 1 :]
     return arguments
 
 

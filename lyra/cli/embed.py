@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..inference.checks import check_vectors_path
 from . import quiet_loading
 from .tables import add_table_arguments, check_table_arguments, table_arguments
 
@@ -12,11 +13,15 @@ EXAMPLE = "lyra embed my_model new_variants.fasta -o vectors.npz"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_arguments(parser)
     parser.add_argument(
-        "--vectors", choices=("mean", "residue"), default="mean", help="one vector per sequence (mean) or per residue. Default: mean."
+        "--vectors",
+        choices=("mean", "residue"),
+        default="mean",
+        help="one vector per sequence (mean) or per residue. Default: mean.",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
+    check_vectors_path(arguments.output)
     check_table_arguments(arguments)
     quiet_loading()
     from ..inference import embed

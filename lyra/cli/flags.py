@@ -44,7 +44,7 @@ def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> No
     words = annotation.replace("<class '", "").replace("'>", "").replace("|", " ").split()
     if "bool" in words and "str" not in words:
         settings |= {"type": parse_bool, "nargs": "?", "const": True, "metavar": "BOOL"}
-    elif any("list" in word for word in words):
+    elif any("list" in word for word in words) and "str" not in words:
         settings |= {"nargs": "+", "metavar": name.split("_")[-1].upper()}
     else:
         kind = float if "float" in words else int if "int" in words else str
@@ -59,9 +59,9 @@ def _shown(default: Any) -> str:
 
 def parse_bool(text: str) -> bool:
     """`true` or `false`, as people write them."""
-    if text.lower() in ("true", "yes", "1"):
+    if text.lower() in ("true", "t", "yes", "y", "1"):
         return True
-    if text.lower() in ("false", "no", "0"):
+    if text.lower() in ("false", "f", "no", "n", "0"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 

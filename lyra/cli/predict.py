@@ -7,6 +7,7 @@ from .tables import add_table_arguments, check_table_arguments, table_arguments
 
 HELP = "add a model's predictions to a table"
 EXAMPLE = "lyra predict my_model new_variants.csv -o predicted.csv"
+RESUMABLE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

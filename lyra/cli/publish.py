@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="what lyra train wrote")
     parser.add_argument("repo_id", metavar="user/name", help="repository on the Hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--license", help="licence identifier of the model on the Hub; default: the one in its card, or apache-2.0")
+    parser.add_argument(
+        "--license", help="licence identifier of the model on the Hub; default: the one in its card, or apache-2.0"
+    )
     parser.add_argument("--commit_message", default="A model by lyra", help="Default: A model by lyra.")
     parser.add_argument("--dry_run", action="store_true", help="check, and list what would be uploaded")
 

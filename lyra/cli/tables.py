@@ -23,7 +23,9 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
     )
-    parser.add_argument("--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one")
+    parser.add_argument(
+        "--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one"
+    )
     parser.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
 
 

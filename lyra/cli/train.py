@@ -18,8 +18,10 @@ from .flags import add_fields, add_training_flags, instance, training_fields
 
 HELP = "train a model on a table of sequences and labels"
 EXAMPLE = "lyra train table.csv --output_dir my_model --num_train_epochs 30"
+RESUMABLE = True
 
 
+_CONFIGS = (".yaml", ".yml", ".json")
 _NO_FLAGS = ("verb", "run", "parser", "debug", "argv")
 
 
@@ -80,11 +82,14 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {name: value for name, value in vars(arguments).items() if name not in _NO_FLAGS and value is not None}
     if "data_flag" in given:
         given["data"] = given.pop("data_flag")
-    if not str(given.get("data", "")).endswith((".yaml", ".yml", ".json")):
+    if not str(given.get("data", "")).endswith(_CONFIGS):
         return given
-    in_file, unknown = arguments.parser.parse_known_args(_config_flags(given.pop("data")))
+    path = given.pop("data")
+    in_file, unknown = arguments.parser.parse_known_args(_config_flags(path))
     if unknown:
-        raise InputError(f"{arguments.data}: unknown flag {unknown[0].split('=')[0].removeprefix('--')!r}")
+        raise InputError(f"{path}: unknown flag {unknown[0].split('=')[0].removeprefix('--')!r}")
+    if str(in_file.data_flag if "data_flag" in in_file else "").endswith(_CONFIGS):
+        raise InputError(f"{path}: expected a table as `data`, got {in_file.data_flag!r}")
     return _given(in_file) | given
 
 

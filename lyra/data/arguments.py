@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..alphabet_lyra import get_alphabet
-from ..errors import InputError
+from ..errors import InputError, check_choices
 from ..tasks import TASKS
 
 
@@ -23,7 +23,9 @@ class DataArguments:
     label_columns: list[str] | None = field(
         default=None, metadata={"help": "Column of labels, or several for several outputs; detected by name."}
     )
-    split_column: str | None = field(default=None, metadata={"help": "Column of train/validation/test; detected by name."})
+    split_column: str | None = field(
+        default=None, metadata={"help": "Column of train/validation/test; detected by name."}
+    )
     mask_column: str | None = field(
         default=None, metadata={"help": "Column with a 0 for each residue without a label; detected by name."}
     )
@@ -54,8 +56,12 @@ class DataArguments:
         default="error",
         metadata={"help": "Characters outside the alphabet: stop, or read as <unk>.", "choices": ("error", "token")},
     )
-    validation_fraction: float = field(default=0.1, metadata={"help": "Fraction of rows for validation if the table has no such split."})
-    test_fraction: float = field(default=0.1, metadata={"help": "Fraction of rows for testing if the table has no such split."})
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Fraction of rows for validation if the table has no such split."}
+    )
+    test_fraction: float = field(
+        default=0.1, metadata={"help": "Fraction of rows for testing if the table has no such split."}
+    )
     split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
     folds: int | None = field(
         default=None, metadata={"help": "Number of cross-validation folds; --fold selects the test fold."}
@@ -66,6 +72,7 @@ class DataArguments:
     )
 
     def __post_init__(self):
+        check_choices(self)
         for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
@@ -74,7 +81,9 @@ class DataArguments:
         if (self.folds is None) != (self.fold is None):
             raise InputError("--folds and --fold: expected both or neither")
         if self.folds is not None and not 1 <= self.fold <= self.folds >= 2:  # type: ignore[operator]
-            raise InputError(f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}")
+            raise InputError(
+                f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}"
+            )
         if self.pair_offset < 0 or (self.pair_offset and self.pair_column is None):
             raise InputError(f"--pair_offset: expected at least 0, and --pair_column with it, got {self.pair_offset}")
         if self.alphabet is not None:

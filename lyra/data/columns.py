@@ -49,7 +49,8 @@ class Columns:
         all: every column, in the order in which they appear.
         sequences: the column of sequences, and of pairs that of the second ones.
         labels: at least one.
-        split, mask: None where there is none; the values decide whether one that was found by its name is meant.
+        split, mask: None where there is none; of a column that was only detected by its name, the values decide later
+            whether it is one.
     """
 
     all: tuple[str, ...]

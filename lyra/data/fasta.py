@@ -74,10 +74,12 @@ def _lines(file: IO[Any], source: str) -> Iterator[_Line]:
     def read() -> str:
         try:
             part = file.readline(_SEGMENT)
-            return decoder.decode(part) if isinstance(part, bytes) else part
+            return decoder.decode(part, final=not part) if isinstance(part, bytes) else part
         except UnicodeDecodeError as error:
+            # A text file is decoded ahead of the line that is read.
+            where = "" if hasattr(file, "encoding") else f", line {number}"
             byte = error.object[error.start]
-            raise InputError(f"{source}, line {number}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8") from None
+            raise InputError(f"{source}{where}: not UTF-8 text (byte 0x{byte:02x}); save it as UTF-8") from None
 
     line = read().removeprefix("\ufeff")
     while line:

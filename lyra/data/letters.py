@@ -54,6 +54,8 @@ def check_letters(
     Raises:
         InputError: if there are any and `unknown` is `"error"`.
     """
+    if unknown not in ("error", "token"):
+        raise InputError(f"--unknown: expected error or token, got {unknown!r}")
     allowed = {*alphabet.characters, *(letter.lower() for letter in alphabet.characters)}
     counts: Counter[str] = Counter()
     first: list[str] = []

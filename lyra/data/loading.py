@@ -124,7 +124,7 @@ def _load_hub(name: str, config: str | None) -> Table:
 
 
 def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
-    """Adds the columns of `--labels` to the rows of the same id, in location."""
+    """Adds the columns of `--labels` to the rows of the same id, in place."""
     by_id: dict[str, Row] = {}
     for location, row in read_rows(labels):
         if args.id_column not in row:

@@ -55,7 +55,7 @@ class CheckedData:
 
 @dataclass
 class Prepared(CheckedData):
-    """Checked data, ready to train on.
+    """Checked data, ready to train on; `labels` are moved to the data set.
 
     Attributes:
         tokenizer: reads the sequences.
@@ -67,7 +67,7 @@ class Prepared(CheckedData):
 
     def label_array(self, split: str) -> np.ndarray:
         """The labels of a split, `(items,)` or `(items, outputs)`, where an item is a sequence or a residue."""
-        labels = [np.asarray(label) for label in self.labels[split]]
+        labels = [np.asarray(label) for label in self.dataset[split]["labels"]]
         return np.concatenate(labels) if self.task.per_token else np.stack(labels)
 
 
@@ -179,7 +179,8 @@ def encode(data: CheckedData) -> Prepared:
 
     tokenizer = LyraTokenizer(data.alphabet, pair_offset=data.pair_offset)
     encoded = {s: _encode_split(tokenizer, data.task, data.sequences[s], data.labels[s]) for s in SPLITS}
-    return Prepared(**vars(data), tokenizer=tokenizer, dataset=DatasetDict(encoded))
+    # The labels are in the data set; a second copy, an object per residue, would take most of the memory.
+    return Prepared(**vars(data) | {"labels": {}}, tokenizer=tokenizer, dataset=DatasetDict(encoded))
 
 
 def _encode_split(tokenizer: "LyraTokenizer", task: Task, sequences: list[str], labels: list[Any]) -> "Dataset":

@@ -14,7 +14,7 @@ from ..metrics import METRICS
 from ..tasks import TASKS
 
 _TEMPLATE = Path(__file__).with_name("card_template.md")
-# Of the notes of a run those on which rows were used how; the others are about the table's columns.
+# Only notes on how rows were used go into the card; the others are about the columns of the table.
 _DATA_NOTE = re.compile(r"(?:split|duplicates): (.*)|(rows: .* where .*)|labels: (of the residues .*|1 above .*)")
 # Flags help who ran the command, not who reads the card.
 _FLAGS = re.compile(r"; --\w+ [\w ]+|\s*\(--\w+\)")

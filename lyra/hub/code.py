@@ -51,7 +51,10 @@ def build_artifact(folder: Path, target: Path, name: str, license_id: str | None
         shutil.copyfile(file, copy)
     for file in code_files():
         shutil.copyfile(file, target / file.name)
-    (target / "LICENSE").write_text(distribution("lyra-bio").read_text("licenses/LICENSE") or "", encoding="utf-8")
+    licence = distribution("lyra-bio").read_text("licenses/LICENSE")
+    if licence is None:
+        raise FileNotFoundError("the installed lyra-bio has no licenses/LICENSE; install it anew")
+    (target / "LICENSE").write_text(licence, encoding="utf-8")
     card = ModelCard.load(target / "README.md")
     card.data.license = license_id or card.data.get("license") or LICENSE
     card.data["code_sha256"] = code_sha256()

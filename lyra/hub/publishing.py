@@ -59,6 +59,9 @@ def publish(
     with TemporaryDirectory() as temporary:
         artifact = Path(temporary)
         files = build_artifact(path, artifact, repo_id, license)
+        for file in files:
+            if file.suffix in (".json", ".md"):
+                _check_private(path / file.name)
         _check_model(artifact)
         print(f"to {repo_id}:")
         for file in files:
@@ -72,7 +75,10 @@ def publish(
         with _hub_errors(repo_id):
             _prepare_repository(api, repo_id, private)
             commit = api.upload_folder(
-                repo_id=repo_id, folder_path=artifact, commit_message=commit_message, delete_patterns="plots/*"
+                repo_id=repo_id,
+                folder_path=artifact,
+                commit_message=commit_message,
+                delete_patterns=["plots/*", "*_lyra.py"],
             ).oid
     print(f"published: {constants.ENDPOINT}/{repo_id}\n\n{_snippet(path, repo_id, commit)}")
     return commit
@@ -144,8 +150,6 @@ def _check_names_and_files(folder: Path, repo_id: str) -> None:
         if not read_json(folder / name).get("auto_map"):
             raise InputError(f"{folder / name}: auto_map is missing, so that the Auto classes would not find the model")
     _check_card(folder)
-    for file in (folder / "README.md", *sorted(folder.glob("*.json"))):
-        _check_private(file)
     _check_user_name(folder, owner=repo_id.split("/")[0])
 
 

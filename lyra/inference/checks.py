@@ -27,6 +27,12 @@ def check_paths(model: str, source: str, output: str) -> None:
         raise InputError(f"{model}: no such folder, and the Hub is disabled (HF_HUB_OFFLINE)")
 
 
+def check_vectors_path(output: str) -> None:
+    """Raises InputError if vectors cannot be written to a file of that name."""
+    if Path(output).suffix not in (".npz", ".parquet"):
+        raise InputError(f"{output}: expected a file ending in .npz or .parquet")
+
+
 def check_checkpoint(folder: Path) -> None:
     """Raises InputError, naming it, if a file of a checkpoint is missing or cannot be read."""
     for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):

@@ -14,7 +14,7 @@ from ..data.readers import Row
 from ..data.writers import ParquetWriter, arrow_table
 from ..errors import InputError
 from ..files import write_then_rename
-from .checks import check_paths
+from .checks import check_paths, check_vectors_path
 from .loading import best_device, load_model
 from .logits import map_batches
 from .reading import ChunkReader
@@ -44,9 +44,7 @@ def embed(
     Returns:
         The number of sequences.
     """
-    suffix = Path(output).suffix
-    if suffix not in (".npz", ".parquet"):
-        raise InputError(f"{output}: expected a file ending in .npz or .parquet")
+    check_vectors_path(output)
     if vectors not in ("mean", "residue"):
         raise InputError(f"--vectors: expected 'mean' or 'residue', got {vectors!r}")
     check_paths(model_name, source, output)
@@ -59,7 +57,7 @@ def embed(
         return model(input_ids).last_hidden_state
 
     sequences = 0
-    writer_class = _NpzWriter if suffix == ".npz" else _ParquetVectors
+    writer_class = _NpzWriter if Path(output).suffix == ".npz" else _ParquetVectors
     with write_then_rename(output) as partial, writer_class(partial, model.config.hidden_size, vectors) as writer:
         for chunk in ChunkReader(source, tokenizer, sequence_column, pair_column, unknown).chunks():
             residues = map_batches(states, model, tokenizer.encode_bulk(chunk.texts), per_token=True)

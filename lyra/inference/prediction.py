@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -84,7 +83,7 @@ def predict(
             joined = folder / f"joined-{Path(output).name}"
             join_tables(parts, joined)
             os.replace(joined, output)
-            shutil.rmtree(folder)
+            _remove_parts(folder)
         _wait(state)
         if state is not None:
             state.destroy_process_group()
@@ -133,6 +132,8 @@ def _locked_parts(folder: Path, output: str) -> Iterator[None]:
             yield
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or one_line(error)})") from None
+    except OutputError as error:  # of a part
+        raise OutputError(f"{output}: {str(error).partition(': ')[2]}") from None
 
 
 def _remove_parts(folder: Path) -> None:

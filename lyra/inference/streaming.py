@@ -76,7 +76,7 @@ def stream(model: LyraClassificationModel, segments: Iterable[str] | IO[Any]) ->
 def stream_member(model: LyraClassificationModel, segments: Iterable[str] | IO[Any]) -> Iterator[StreamedLogits]:
     """[`stream`] without its checks, and of an ensemble the first member alone."""
     tokenizer = LyraTokenizer(model.config.alphabet)
-    logits_of_blocks = _read_twice if model.config.bidirectional else _read_once
+    logits_of_blocks = _stream_bidirectional if model.config.bidirectional else _stream_causal
     for name, texts in _records(segments):
         with tqdm(desc=name or "sequence", unit=" letters", unit_scale=True, mininterval=1, delay=2) as progress:
             blocks = _blocks(tokenizer, texts)
@@ -123,7 +123,7 @@ def _blocks(tokenizer: LyraTokenizer, texts: Iterator[str]) -> Iterator[np.ndarr
         yield np.concatenate(pending)
 
 
-def _read_once(
+def _stream_causal(
     model: LyraClassificationModel, blocks: Iterator[np.ndarray], progress: tqdm
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Start and logits of what each block emits: a causal model carries its state along."""
@@ -145,7 +145,7 @@ def _read_once(
         block = following
 
 
-def _read_twice(
+def _stream_bidirectional(
     model: LyraClassificationModel, blocks: Iterator[np.ndarray], progress: tqdm
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Start and logits of each block: a bidirectional model first finds the states at both ends of every block, layer
@@ -211,10 +211,11 @@ class FileContext(LyraContext):
     def with_halo(
         self, inputs: torch.Tensor, mask: torch.Tensor | None, halo: int
     ) -> tuple[torch.Tensor, torch.Tensor | None, slice]:
-        before = min(halo, self.start)
-        ids = self._ids(self.start - before, self.start + BLOCK + halo)
+        stop = self.start + inputs.shape[1]
+        before, after = self._ids(self.start - halo, self.start), self._ids(stop, stop + halo)
+        ids = torch.cat([before, inputs, after], dim=1)
         mask = ids != self.model.config.pad_token_id
-        return ids, reduce_mask(mask), slice(before, before + inputs.shape[1])
+        return ids, reduce_mask(mask), slice(before.shape[1], before.shape[1] + inputs.shape[1])
 
     def initial_states(self, layer: StateSpaceLayer, u: torch.Tensor) -> SSMStates:
         return self.states[layer.layer_idx][self._block] if layer.layer_idx < len(self.states) else NO_STATES

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, check_choices
 
 
 @dataclass
@@ -42,8 +42,12 @@ class ModelArguments:
         },
     )
     ensemble: int = field(
-        default=1, metadata={"help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint."}
+        default=1,
+        metadata={"help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint."},
     )
+
+    def __post_init__(self):
+        check_choices(self)
 
 
 def _has_gpu() -> bool:
@@ -118,16 +122,19 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {patience}")
     ensemble = values.get("ensemble", 1)
     if ensemble < 1 or (ensemble > 1 and values.get("resume_from_checkpoint")):
-        raise InputError(f"--ensemble must be at least 1, got {ensemble}; it continues with --resume, not --resume_from_checkpoint")
-    for name, last in (("seed", ensemble - 1), ("split_seed", 0)):
-        if not 0 <= values.get(name, 0) + last < 2**32:
-            raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {values[name] + last}")
+        raise InputError(
+            f"--ensemble must be at least 1, got {ensemble}; it continues with --resume, not --resume_from_checkpoint"
+        )
+    for name, seed in (("seed", values.get("seed", 42) + ensemble - 1), ("split_seed", values.get("split_seed", 0))):
+        if not 0 <= seed < 2**32:
+            raise InputError(f"--{name}: expected a number from 0 to 2**32 - 1, got {seed}")
     if values.get("dataloader_num_workers", 0) < 0 or values.get("max_steps", -1) == 0:
         raise InputError("--dataloader_num_workers must be at least 0, and --max_steps must not be 0")
     never = "no" in (values.get("eval_strategy"), values.get("save_strategy"))
     if not values.get("load_best_model_at_end", True) or never:
         raise InputError(
-            "--load_best_model_at_end, --eval_strategy, --save_strategy: cannot be disabled, because the best epoch is selected on validation"
+            "--load_best_model_at_end, --eval_strategy, --save_strategy: cannot be disabled, because the best epoch is "
+            "selected on validation"
         )
     if values.get("label_smoothing_factor", 0) != 0 or values.get("prediction_loss_only"):
         raise InputError("--label_smoothing_factor and --prediction_loss_only: not supported")

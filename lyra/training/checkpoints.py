@@ -42,7 +42,7 @@ def is_finished(output: Path) -> bool:
 
 
 def remove_leftovers(output: Path) -> None:
-    """Of a run that was killed when all but this was done."""
+    """Removes checkpoints that a run had begun to remove when it was killed, its results all written."""
     shutil.rmtree(output / _TO_REMOVE, ignore_errors=True)
 
 
@@ -90,7 +90,9 @@ def checkpoint_to_resume(output: Path, chosen: str | None = None) -> Path | None
     except InputError as error:
         intact = [other for other in sorted(_complete(output), key=_step) if _is_intact(other)]
         advice = (
-            f"--resume_from_checkpoint {intact[-1]} is intact" if intact else "no intact checkpoint; start a new run in another folder"
+            f"--resume_from_checkpoint {intact[-1]} is intact"
+            if intact
+            else "no intact checkpoint; start a new run in another folder"
         )
         raise InputError(f"{error}; {advice}") from None
     return checkpoint

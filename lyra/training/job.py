@@ -289,7 +289,9 @@ def _cleaning_up(output: Path, main: bool) -> Iterator[None]:
         if isinstance(error, (OSError, RuntimeError, SafetensorError, OutputError)) and _is_full(output):
             saved = "; --resume continues from the last checkpoint" * (last_checkpoint(output) is not None)
             raise OutputError(f"{output}: No space left on device{saved}") from error
-        complaint = isinstance(error, (ValueError, TypeError, ImportError, NotImplementedError, UnpicklingError))
+        complaint = isinstance(
+            error, (ValueError, TypeError, KeyError, ImportError, NotImplementedError, UnpicklingError)
+        )
         if complaint and not isinstance(error, InputError):
             raise InputError(f"training stopped: {one_line(error)[:500]}") from error
         raise

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its record, the checkpoint, predictions for the test rows, plots and the model card."""
+"""What a run writes: its record, the checkpoint, predictions for the test rows, plots and the model card."""
 
 import copy
 import json
@@ -111,7 +111,7 @@ def write_run(
     record: dict[str, Any],
     history: list[dict[str, float]],
 ) -> None:
-    """Writes everything beside, then moves it into place and drops the checkpoints of the finished run."""
+    """Writes everything to a folder inside, moves it into place and removes the checkpoints of the finished run."""
     partial = output / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "plots").mkdir(parents=True)

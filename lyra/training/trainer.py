@@ -87,7 +87,7 @@ class _EpochSampler(Sampler):
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Three groups for an optimizer: weights with decay; norms, biases and D without; step sizes and poles without.
 
-    The last group (`log_dt`, `log_A_real`, `A_imag`) stands alone because decay would pull the time scales of the
+    The last group (`log_dt`, `log_A_real`, `A_imag`) is separate because decay would pull the time scales of the
     state space to one value, and because some recipes give it its own learning rate.
     """
     groups: dict[str, list[torch.nn.Parameter]] = {"decay": [], "no_decay": [], "ssm": []}

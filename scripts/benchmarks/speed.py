@@ -283,8 +283,8 @@ def windows(device: str) -> list[dict[str, Any]]:
     for kind, batch in tqdm(shapes, desc="windows"):
         _, train = calls("lyra", kind, batch, 237, device)
 
-        def forced(pays: bool, train: Callable[[], Any] = train) -> None:
-            with mock.patch("lyra.modeling_lyra.should_deduplicate", lambda ids: pays):
+        def forced(deduplicate: bool, train: Callable[[], Any] = train) -> None:
+            with mock.patch("lyra.modeling_lyra.should_deduplicate", lambda ids: deduplicate):
                 train()
 
         seconds = interleaved({"windows": lambda: forced(True), "positions": lambda: forced(False)}, device)

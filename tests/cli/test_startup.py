@@ -54,7 +54,10 @@ def python(program, *arguments, **environment):
         (["predict", "none", "none.csv", "-o", "p.csv"], 2, "none.csv: no such file"),
         (["predict", "none", "t.csv", "-o", "p.txt"], 2, "p.txt: expected a name ending in"),
         (["embed", "none", "t.csv", "-o", "none/p.npz"], 2, "there is no folder none"),
+        (["embed", "none", "t.csv", "-o", "p.csv"], 2, "expected a file ending in .npz or .parquet"),
         (["publish", "none", "ann/x"], 2, "none: no such folder"),
+        (["train", "t.csv", "--output_dir", "o", "--preset", "depe"], 2, "invalid choice: 'depe'"),
+        (["train", "t.csv", "--output_dir", "o", "--ensemble", "5000000000"], 2, "--seed: expected a number from 0"),
     ],
 )
 def test_nothing_heavy_is_loaded(tmp_path, monkeypatch, arguments, code, said):
@@ -63,6 +66,20 @@ def test_nothing_heavy_is_loaded(tmp_path, monkeypatch, arguments, code, said):
     status, printed = python(PROGRAM, *arguments).split("\n", 1)
     assert status == str(code) and said in " ".join(printed.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]
+
+
+def test_a_config_file_does_not_name_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("data: run.yaml\noutput_dir: o\n")
+    assert main(["train", "run.yaml"]) == 2
+    assert "run.yaml: expected a table as `data`, got 'run.yaml'" in capsys.readouterr().err
+    (tmp_path / "run.yaml").write_text("foo: 1\n")
+    assert main(["train", "--data", "run.yaml"]) == 2
+    assert "run.yaml: unknown flag 'foo'" in capsys.readouterr().err
+
+
+def test_names_are_listed_and_modules_found():
+    assert "LyraModel" in dir(lyra) and lyra.modeling_lyra.LyraModel is lyra.LyraModel
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -117,9 +134,10 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
     command = ["train", str(tmp_path / "none.csv"), "--output_dir", str(tmp_path / "o")]
     assert main(command) == 2
     assert "Traceback" not in capsys.readouterr().err
-    assert main([*command, "--debug"]) == 2
-    error = capsys.readouterr().err
-    assert "Traceback" in error and error.splitlines()[-1].startswith("lyra train: error: ")
+    for debugging in ([*command, "--debug"], ["--debug", *command]):
+        assert main(debugging) == 2
+        error = capsys.readouterr().err
+        assert "Traceback" in error and error.splitlines()[-1].startswith("lyra train: error: ")
 
 
 def test_every_verb_shows_an_example(capsys):

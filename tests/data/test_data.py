@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict
 from lyra import LyraTokenizer
 from lyra.data import SPLITS, DataArguments, LyraCollator, prepare
 from lyra.errors import InputError
+from lyra.training import ModelArguments
 
 SEQUENCES = ["MKTAYIAK", "MKTAYIAR", "LLKTAYIA", "GAVLIMFW", "PSTCYNQD", "EKRHMKTA", "YIAKQRQI", "SFVKSHFS", "RQLEERLG"]
 VALUES = np.arange(9) + 0.5
@@ -451,3 +452,11 @@ def test_bad_folds(tmp_path, flags):
 def test_folds_want_a_table_without_a_split(tmp_path):
     with pytest.raises(InputError, match="without a split"):
         found(table(tmp_path, VALUES, split=["train"] * 7 + ["val", "test"]), folds=3, fold=1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("task", "regresion"), ("unknown", "tokn")])
+def test_choices_are_checked_in_python_too(name, value):
+    with pytest.raises(InputError, match=f"--{name}: expected one of"):
+        DataArguments(data="t.csv", **{name: value})
+    with pytest.raises(InputError, match="--preset: expected one of paper, deep"):
+        ModelArguments(preset="depe")

@@ -1,6 +1,6 @@
 """What people get wrong, and what `lyra` says: the cases behind `docs/bad_inputs.md`.
 
-    python tests/bad_inputs.py > docs/bad_inputs.md
+    python tests/helpers/bad_inputs.py > docs/bad_inputs.md
 
 The messages are those of the code; `test_bad_inputs.py` compares them with the document, so that a change of one shows.
 """
@@ -186,8 +186,8 @@ def document():
     parts = [
         "# Error messages for bad input",
         "",
-        "Every command below exits with code 2, prints one line to standard error and leaves no file behind. Written by",
-        "`python tests/helpers/bad_inputs.py`; the tests compare it with what the code says.",
+        "Every command below exits with code 2, prints one line to standard error and leaves no file behind. Written",
+        "by `python tests/helpers/bad_inputs.py`; the tests compare it with what the code says.",
     ]
     for heading, cases in CASES.items():
         parts += ["", f"## {heading}", "", "| what is wrong | message |", "|---|---|"]

@@ -1,6 +1,6 @@
 """Runs `lyra` and ends it at a chosen point: SIGKILL before the n-th call of a function, or SIGTERM there.
 
-python tests/interrupted.py KILL|TERM MODULE:FUNCTION N ARGUMENTS...
+python tests/helpers/interrupted.py KILL|TERM MODULE:FUNCTION N ARGUMENTS...
 """
 
 import importlib

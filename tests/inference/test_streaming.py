@@ -1,4 +1,4 @@
-"""Pieces of any size give the whole sequence's output, and memory does not grow with the length."""
+"""Segments of any size give the whole sequence's output, and memory does not grow with the length."""
 
 import io
 import pickle
@@ -46,7 +46,7 @@ def test_segments_equal_the_whole(tiny, sizes, pooling, options):
 
 
 @pytest.mark.parametrize("backend", ["fft", "chunked", "recurrent"])
-def test_every_path_streams(tiny, backend):
+def test_every_back_end_streams(tiny, backend):
     model = LyraModel(tiny(ssm_backend=backend)).double().eval()
     ids = torch.randint(3, 23, (1, 700))
     states, _ = in_segments(model, segments(ids, [300, 7, 300]))
@@ -54,7 +54,7 @@ def test_every_path_streams(tiny, backend):
 
 
 def test_long_segments_by_windows(tiny):
-    """Pieces long enough for the look-up of distinct windows."""
+    """Segments long enough for the look-up of distinct windows."""
     model = LyraModel(tiny()).double().eval()
     ids = torch.randint(3, 23, (2, 3000))
     states, _ = in_segments(model, segments(ids, [1500, 3]))
@@ -94,6 +94,22 @@ def test_gradients_flow_through_the_state(tiny):
     expected, embeds.grad = embeds.grad, None
     (in_segments(model, segments(embeds, [15, 10]), "inputs_embeds")[0] * weights).sum().backward()
     torch.testing.assert_close(embeds.grad, expected, **EXACT)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing_of_segments(tiny, reentrant):
+    """The layers run again in the backward, and must find the states that they began with."""
+    model = LyraModel(tiny(num_hidden_layers=2)).double().train()
+    embeds = torch.randn(1, 40, 8, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(1, 40, 8, dtype=torch.float64)
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        embeds.grad = None
+        (in_segments(model, segments(embeds, [15, 10]), "inputs_embeds")[0] * weights).sum().backward()
+        gradients.append(embeds.grad)
+    torch.testing.assert_close(*gradients, **EXACT)
 
 
 def test_a_cache_does_not_grow_and_can_be_used_again(tiny):

@@ -41,6 +41,26 @@ def test_heads_on_float_features(tmp_path, size):
     assert torch.equal(loaded(x), logits) and loaded.config.input_size == (None if size == 20 else size)
 
 
+def test_labels_beside_features_are_not_dropped():
+    model = LyraForSequenceClassification(d_input=7, d_model=16, num_s4_layers=1).eval()
+    x, labels = torch.randn(3, 5, 7), torch.randn(3)
+    output = model(x, labels=labels)
+    assert torch.equal(output.logits, model(x)) and output.loss.isfinite()
+    (logits,) = model(x, return_dict=False)
+    assert torch.equal(logits, model(x))
+
+
+def test_unknown_keywords_are_refused(tmp_path):
+    model = LyraForSequenceClassification(d_input=7, d_model=16, num_s4_layers=1)
+    with pytest.raises(TypeError, match="d_width"):
+        LyraForSequenceClassification(d_width=3)
+    with pytest.raises(TypeError, match="got a config and 'd_model'"):
+        LyraForSequenceClassification(model.config, d_model=3)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="num_lables"):
+        LyraForSequenceClassification.from_pretrained(tmp_path, num_lables=3)
+
+
 def test_a_head_has_the_architecture_of_the_plain_module():
     for pool in ("mean", "mean_last"):
         model = LyraForSequenceClassification(d_input=5, d_model=16, d_output=2, pool=pool)
@@ -57,4 +77,5 @@ def test_features_that_are_no_letters():
         model(torch.randn(1, 4, 20))
     with pytest.raises(StrictDataclassError, match="`input_size` must be at least 1"):
         LyraConfig(input_size=0)
+    assert not hasattr(model.get_input_embeddings(), "weight")
     assert LyraConfig.for_features(d_input=4, alphabet="dna").input_size is None

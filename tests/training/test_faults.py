@@ -225,7 +225,7 @@ def test_what_interrupted_predictions_leave(many, tmp_path, capsys):
     assert (code, said.strip()) == (143, "lyra predict: error: terminated (SIGTERM); --resume continues")
     assert [item.name for item in tmp_path.iterdir()] == [".partial-p.csv"]
     assert main([*command, "--resume", "--unknown", "token"]) == 2
-    assert "cannot resume, unknown differ from the interrupted run" in capsys.readouterr().err
+    assert "cannot resume: unknown changed since the interrupted run" in capsys.readouterr().err
     assert list((tmp_path / ".partial-p.csv").glob("0*.csv"))  # the parts of what was meant are still there
     assert main(command) == 0  # from the start
     assert output.read_bytes() == whole.read_bytes()

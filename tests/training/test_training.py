@@ -251,7 +251,10 @@ def test_early_stopping(table, tmp_path):
         (["--resume_from_checkpoint", "nope"], "--resume_from_checkpoint: no folder 'nope'"),
         (["--seed", "-1"], "--seed: expected a number from 0 to"),
         (["--split_seed", "-1"], "--split_seed: expected a number from 0 to"),
-        (["--eval_strategy", "no", "--save_strategy", "no"], "cannot be disabled, because the best epoch is selected on validation"),
+        (
+            ["--eval_strategy", "no", "--save_strategy", "no"],
+            "cannot be disabled, because the best epoch is selected on validation",
+        ),
         (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor"),
         (["--lr_scheduler_type", "cosine_with_min_lr"], "training stopped: "),
         (["--adam_beta1", "2"], "training stopped: Invalid beta parameter"),
@@ -281,11 +284,11 @@ def test_resuming_another_run_is_refused(table, tmp_path, capsys):
     assert run(path, tmp_path / "out") == 2
     assert "--output_dir is in use" in capsys.readouterr().err
     assert run(table(lambda s: 1000 * composition(s), name="other.csv"), tmp_path / "out", "--resume") == 2
-    assert "cannot resume, data differ from the interrupted run" in capsys.readouterr().err
+    assert "cannot resume: data changed since the interrupted run" in capsys.readouterr().err
     assert run(path, tmp_path / "out", "--resume", "--split_seed", "3") == 2
-    assert "cannot resume, data options differ from" in capsys.readouterr().err
+    assert "cannot resume: data options differ from" in capsys.readouterr().err
     assert run(path, tmp_path / "out", "--resume", "--config_overrides", "hidden_size=16") == 2
-    assert "cannot resume, model settings differ from the interrupted run" in capsys.readouterr().err
+    assert "cannot resume: model settings changed since the interrupted run" in capsys.readouterr().err
     assert run(path, tmp_path / "out", "--resume") == 0
 
 
