@@ -209,7 +209,12 @@ class LyraConfig(PreTrainedConfig):
             dropout: probability inside the S4D layers and before the read-out.
             pool: see `pooling`.
             kwargs: any other field of [`LyraConfig`].
+
+        Raises:
+            TypeError: for a keyword that is none of these.
         """
+        if unknown := set(kwargs) - set(cls.__dataclass_fields__):
+            raise TypeError(f"unexpected keyword {sorted(unknown)[0]!r}")
         letters = len(get_alphabet(kwargs.get("alphabet", cls.alphabet)).letters)
         sizes = {
             "input_size": None if d_input == letters else d_input,

@@ -480,6 +480,8 @@ class LyraModel(LyraPreTrainedModel):
                 "`use_cache`: a bidirectional model also reads sequences from the end, so it cannot process segments "
                 "one at a time; use lyra.inference.stream"
             )
+        if self.training and any(layer.gradient_checkpointing for layer in self.encoder.layers):
+            raise ValueError("`use_cache`: not with gradient checkpointing, which runs a layer twice")
         context = SegmentContext(cache_params, bool(use_cache))
         output = self.encode(inputs, mask, context, output_hidden_states)
         return LyraModelOutput(**output, cache_params=context.next_cache())
