@@ -102,7 +102,7 @@ def test_a_field_of_a_megabyte(tmp_path):
         ("t.parquet", b"PAR1 no", "not a readable Parquet file"),
         ("t.fasta", b"MKT\n", "line 1: expected a FASTA header that starts with '>', got 'MKT'"),
         ("t.xlsx", b"", "expected a file ending in .csv, .tsv"),
-        ("t.fasta", b">a\nACG\xc3", "t.fasta, line 3: not UTF-8 text (byte 0xc3)"),
+        ("t.fasta", b">a\nACG\xc3", "t.fasta, line 2: not UTF-8 text (byte 0xc3)"),
         ("t.fasta", b">caf\xe9", "not UTF-8 text (byte 0xe9)"),
         ("table", b"", "got no suffix"),
     ],
