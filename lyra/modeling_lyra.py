@@ -640,12 +640,11 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """
         _refuse_cache(kwargs)
         settings = {"output_hidden_states": output_hidden_states, "num_items_in_batch": num_items_in_batch}
+        inputs = (input_ids, attention_mask, input_features, inputs_embeds)
         if input_ids is not None and input_ids.is_floating_point():
             inputs = (None, attention_mask, input_ids, inputs_embeds)
             if labels is None and kwargs.get("return_dict", self.config.return_dict) is not False:
                 return self._forward_members(inputs, **settings, return_dict=True).logits
-        else:
-            inputs = (input_ids, attention_mask, input_features, inputs_embeds)
         return self._forward_members(inputs, labels, **settings, return_dict=kwargs.get("return_dict"))
 
     @can_return_tuple
