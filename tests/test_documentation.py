@@ -93,7 +93,7 @@ def run_python(block, folder):
     with contextlib.redirect_stdout(printed):
         exec(block, {"__name__": "page"})
     for promised in re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE):
-        if re.fullmatch(r"[\w\[\](){}:,. ]+", promised) and not promised.startswith(("of a ", "in the ")):
+        if re.fullmatch(r"[\w\[\](){}:,. ]+", promised) and not promised.startswith("for a "):
             assert promised in printed.getvalue(), promised
 
 

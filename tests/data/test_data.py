@@ -317,7 +317,7 @@ def test_unknown_characters_can_be_read(tmp_path):
         (["seq", "label"], {"split_column": "fold"}, "no column 'fold' (--split_column)"),
         (["seq", "label"], {"label_columns": ["label", "label"]}, "'label' is the sequence column or named twice"),
         (["seq", "label"], {"label_columns": ["seq"]}, "'seq' is the sequence column or named twice"),
-        (["seq", "label"], {"mask_column": "label"}, "--mask_column: only for labels per residue"),
+        (["seq", "label"], {"mask_column": "label"}, "--mask_column: only for per-residue tasks"),
         (["seq", "label"], {"alphabet": "dnaa"}, "--alphabet: `alphabet` must be one of"),
         (["seq", "label"], {"validation_fraction": -0.1}, "--validation_fraction: expected a number between 0 and 1"),
         (["seq", "label"], {"validation_fraction": 0.5, "test_fraction": 0.5}, "expected a sum below 1"),
@@ -397,7 +397,7 @@ def test_rows_that_fulfil_a_condition(tmp_path, condition, kept):
         ("nothing=1", "--where: .*sequence"),
         ("label>many", "--where.*expected a number after >, got 'many'"),
         ("sequence>3", r"row 1 .*'sequence': expected a number"),
-        ("label=77", "no row is left"),
+        ("label=77", "no rows match"),
     ],
 )
 def test_bad_conditions(tmp_path, condition, message):

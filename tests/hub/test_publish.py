@@ -136,7 +136,7 @@ def test_repeated_interrupted_and_refused(trained, tmp_path):
             ("hf_wrong", "ann/x"): "the token: the Hub returned 401",
             ("hf_reader", "ann/x"): "ann/x: the Hub returned 403",
             ("hf_ann", "bob/x"): "bob/x: the Hub returned 403",
-            ("hf_ann", "ann/bert"): "ann/bert: the name is taken, there is another model",
+            ("hf_ann", "ann/bert"): "ann/bert: this repository already contains another model",
             ("hf_ann", "ann/broken-x"): "ann/broken-x: the Hub returned 500",
             ("hf_ann", "x"): "'x': expected user/name",
             ("hf_ann", "ann/x--y..z"): "not a valid repository name",
@@ -169,7 +169,7 @@ def test_push_to_hub(table, tmp_path):
         assert ModelCard(files["README.md"][0].decode()).data.eval_results and record["test"]
         assert len(hub.repositories["ann/splicing"].commits) == 2  # one upload, and no checkpoints
         assert hub.repositories["ann/other"].private
-    assert "no token" in results[2][2][0] and not (tmp_path / "none").exists()
+    assert "no Hugging Face token" in results[2][2][0] and not (tmp_path / "none").exists()
     assert "the model is in" in results[3][2][0] and (tmp_path / "broken" / "model.safetensors").exists()
     assert str(tmp_path) not in (tmp_path / "splicing" / "metrics.json").read_text()
 
@@ -216,7 +216,7 @@ def remove(name):
             edit("metrics.json", '"command": "', '"command": "lyra train carla '),
             "metrics.json: the name of the user, carla",
         ),
-        (edit("metrics.json", '"command": "', '"command": "hf_' + "a1B2" * 8 + " "), "a token of the Hub"),
+        (edit("metrics.json", '"command": "', '"command": "hf_' + "a1B2" * 8 + " "), "contains a Hugging Face token"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors: damaged"),
         (lambda folder: shutil.rmtree(folder), "model: no such folder"),
     ],
