@@ -140,7 +140,11 @@ def test_bad_arguments_are_one_line_and_no_file(server, tmp_path, capsys, argv, 
     assert server.requests == 0 and not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"sequence,label,split\r\n"), gzip.compress(TABLE)[:-9], b"no gzip"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"sequence,label,split\r\n"), gzip.compress(TABLE)[:-9], b"no gzip"],
+    ids=["another table", "cut off", "no gzip"],  # gzip holds the time, and every worker must have the same ids
+)
 def test_another_file_of_the_name_is_kept(server, tmp_path, capsys, content):
     (tmp_path / "letters.csv.gz").write_bytes(content)
     assert main(["letters", "--output_dir", str(tmp_path), "--base_url", server.url]) == 2
