@@ -23,6 +23,7 @@ from ..signals import Terminated, raise_on_sigterm
 # Each has HELP (a line), EXAMPLE, `add_arguments(parser)`, `run(arguments)`, and RESUMABLE if it has `--resume`.
 VERBS = ("train", "predict", "embed", "publish", "demo")
 _RANK0_GRACE_SECONDS = 10
+_TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 # Threads of OpenMP that wait by spinning slow down other processes on the same cores; see docs/speed.md.
 _SPIN_COUNT = "5000"
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         resumable = "; --resume continues" * getattr(_module(verb), "RESUMABLE", False) if verb in VERBS else ""
         if isinstance(error, Terminated):
-            return _fail(command, f"terminated (SIGTERM){resumable}", argv, 143)
+            return _fail(command, f"terminated (SIGTERM){resumable}", argv, _TERMINATED)
         return _fail(command, f"interrupted{resumable}", argv, 130)
     return 0
 
@@ -104,6 +105,8 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
 
 def _fail(command: str, message: str, argv: list[str], code: int = 2) -> int:
     if rank := int(os.environ.get("RANK", "0")):
+        if code == _TERMINATED:  # by the launcher, often because another process had an error, which that one reports
+            return code
         # An error that all processes have is reported by the first one; its launcher then ends the others.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(_RANK0_GRACE_SECONDS)
