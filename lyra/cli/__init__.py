@@ -104,7 +104,7 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
 
 
 def _fail(command: str, message: str, argv: list[str], code: int = 2) -> int:
-    if rank := int(os.environ.get("RANK", "0")):
+    if rank := _rank():
         if code == _TERMINATED:  # by the launcher, often because another process had an error, which that one reports
             return code
         # An error that all processes have is reported by the first one; its launcher then ends the others.
@@ -137,4 +137,9 @@ def quiet_loading() -> None:
 
 
 def is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this is the first process, or the only one."""
+    return _rank() == 0
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
