@@ -83,7 +83,7 @@ def _additive_scores(table: Path) -> dict[str, float]:
     import numpy as np
     from sklearn.linear_model import RidgeCV
 
-    from ..metrics import compute_metrics
+    from ..scoring import compute_metrics
 
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))

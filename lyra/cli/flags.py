@@ -1,11 +1,11 @@
-"""Flags of the command line from the fields of dataclasses, read without importing what is heavy."""
+"""Flags of the command line from the fields of dataclasses."""
 
 import argparse
-import ast
 import dataclasses
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
+
+from .sources import training_choices, training_fields
 
 
 def add_fields(parser: Any, cls: type, skip: tuple[str, ...] = ()) -> None:
@@ -26,18 +26,6 @@ def add_training_flags(parser: Any, skip: set[str]) -> None:
             _add(parser, name, annotation, argparse.SUPPRESS, None)
 
 
-def training_fields() -> dict[str, str]:
-    """Name and annotation of each field of transformers' `TrainingArguments`, from its source: importing it takes
-    seconds, and a mistyped flag should be named at once."""
-    spec = importlib.util.find_spec("transformers")
-    assert spec is not None and spec.submodule_search_locations
-    source = Path(spec.submodule_search_locations[0]) / "training_args.py"
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    cls = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
-    fields = [node for node in cls.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-    return {field.target.id: ast.unparse(field.annotation) for field in fields}  # type: ignore[union-attr]
-
-
 def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> None:
     options = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
     settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
@@ -47,7 +35,9 @@ def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> No
     elif any("list" in word for word in words) and "str" not in words:
         settings |= {"nargs": "+", "metavar": name.split("_")[-1].upper()}
     else:
-        kind = float if "float" in words else int if "int" in words else str
+        kind: Callable[[str], Any] = float if "float" in words else int if "int" in words else str
+        if name in (known := training_choices()) and not choices:
+            kind = _one_of(known[name])
         settings |= {"type": kind, "choices": choices and list(choices)}
         settings |= {"metavar": None if choices else name.split("_")[-1].upper()}
     parser.add_argument(*options, **settings)
@@ -64,6 +54,15 @@ def parse_bool(text: str) -> bool:
     if text.lower() in ("false", "f", "no", "n", "0"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(known)}, got {text!r}")
+        return text
+
+    return parse
 
 
 def instance(cls: type, given: dict[str, Any]) -> Any:

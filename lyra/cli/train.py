@@ -10,11 +10,13 @@ from typing import Any
 
 from ..data.arguments import DataArguments
 from ..errors import InputError, one_line
+from ..metrics import check_selection
 from ..recipes import RECIPES
-from ..training.arguments import ModelArguments, TrainingDefaults, check_arguments
+from ..training.arguments import ModelArguments, TrainingDefaults, check_arguments, parse_overrides
 from ..training.checkpoints import check_output
 from . import is_main_process, quiet_loading
-from .flags import add_fields, add_training_flags, instance, training_fields
+from .flags import add_fields, add_training_flags, instance
+from .sources import config_fields, training_fields
 
 HELP = "train a model on a table of sequences and labels"
 EXAMPLE = "lyra train table.csv --output_dir my_model --num_train_epochs 30"
@@ -58,12 +60,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("the table is missing, as in `lyra train table.csv --output_dir DIR`")
     data_args, model_args = instance(DataArguments, given), instance(ModelArguments, given)
     check_arguments(given)
+    parse_overrides(given.get("config_overrides", []), config_fields())
     if is_main_process():
         resume, resume_from = given.get("resume", False), given.get("resume_from_checkpoint")
         check_output(Path(given["output_dir"]), resume, resume_from, model_args.ensemble)
     from ..data.preparation import check
 
     data = check(data_args)
+    if chosen := given.get("metric_for_best_model"):
+        check_selection(chosen, data.task)
     quiet_loading()
     from ..training import LyraTrainingArguments, train
 

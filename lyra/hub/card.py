@@ -14,6 +14,7 @@ from ..metrics import METRICS
 from ..tasks import TASKS
 
 _TEMPLATE = Path(__file__).with_name("card_template.md")
+SCORED_ONCE = "The test split was scored once, with the selected model."
 # Only notes on how rows were used go into the card; the others are about the columns of the table.
 _DATA_NOTE = re.compile(r"(?:split|duplicates): (.*)|(rows: .* where .*)|labels: (of the residues .*|1 above .*)")
 # Flags help who ran the command, not who reads the card.
@@ -21,7 +22,12 @@ _FLAGS = re.compile(r"; --\w+ [\w ]+|\s*\(--\w+\)")
 
 
 def model_card(
-    record: dict[str, Any], name: str, architecture: str, example: str, plot: str | None = None
+    record: dict[str, Any],
+    name: str,
+    architecture: str,
+    example: str,
+    plot: str | None = None,
+    test_use: str = SCORED_ONCE,
 ) -> ModelCard:
     """The card of one training run.
 
@@ -31,6 +37,7 @@ def model_card(
         architecture: the class that was saved.
         example: a sequence for the usage snippet.
         plot: path of a picture beside the card.
+        test_use: a sentence on how often the test split was scored.
     """
     spec = TASKS[record["task"]]
     data = record["data"]
@@ -55,6 +62,7 @@ def model_card(
         outputs_name="Classes" if spec.kind == "classification" else "Outputs",
         outputs=", ".join(map(code, record["outputs"])),
         selection=_selection(record),
+        test_use=test_use,
         metrics=_rows(
             (title(key), number(record["validation"].get(key)), number(v)) for key, v in record["test"].items()
         ),

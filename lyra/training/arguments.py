@@ -1,7 +1,8 @@
 """The arguments of training, and what can be said of them before torch is loaded."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,3 +139,21 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         )
     if values.get("label_smoothing_factor", 0) != 0 or values.get("prediction_loss_only"):
         raise InputError("--label_smoothing_factor and --prediction_loss_only: not supported")
+
+
+def parse_overrides(overrides: Sequence[str], known: Collection[str]) -> dict[str, Any]:
+    """Fields of the config and their values, from `field=value` each.
+
+    Raises:
+        InputError: for one that is none of the known fields.
+    """
+    parsed = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"--config_overrides: expected field=value with a field of LyraConfig, got {override!r}")
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[name] = text
+    return parsed

@@ -25,7 +25,7 @@ from ..files import compare_fingerprint, locked, read_json
 from ..hub.publishing import publish, repository_of
 from ..inference.loading import load_model
 from ..inference.logits import compute_logits
-from ..metrics import greater_is_better, metrics_of
+from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments, check_arguments
 from .callbacks import RunCallback, step_of_stop
@@ -244,19 +244,14 @@ class Job:
 
 def _selection_metric(chosen: str | None, data: Prepared) -> str:
     """The validation metric to select by, without the Trainer's prefix."""
-    task, usual = data.task, data.task.spec.selected_by
+    usual = data.task.spec.selected_by
     if chosen is None:
         values = data.label_array("validation").astype(float)
         if len(np.unique(values[(values != IGNORE_INDEX) & ~np.isnan(values)])) > 1:
             return usual
         data.notes.append(f"selection: by loss, as {usual} is undefined where all labels are equal")
         return "loss"
-    metrics = metrics_of(task.kind)
-    known = ["loss", *metrics]
-    if task.num_outputs > 1:
-        known += [f"{name}_{metric}" for name in task.names for metric in metrics]
-    if chosen.removeprefix("eval_") not in known:
-        raise InputError(f"--metric_for_best_model: expected one of {', '.join(known)}, got {chosen!r}")
+    check_selection(chosen, data.task)
     return chosen.removeprefix("eval_")
 
 

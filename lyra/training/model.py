@@ -1,6 +1,5 @@
 """A new model for some data, or a checkpoint with a new head."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,11 @@ from ..data.preparation import Prepared
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..modeling_lyra import LyraClassificationModel
-from .arguments import ModelArguments
+from .arguments import ModelArguments, parse_overrides
 
 _QUANTILES = 256
+# Of the config those that do not follow from the data.
+_FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {"alphabet", "ensemble_size", *LABEL_FIELDS}
 
 Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
 
@@ -51,7 +52,7 @@ def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Lyr
                 raise InputError(f"--model_name_or_path: {start} has {name} {known}, these data {given} ({flag})")
         safely = {"revision": revision or "main", "use_safetensors": True, "ignore_mismatched_sizes": True}
         return head.from_pretrained(start, **safely, **fields)
-    overrides = _parse_overrides(model_args.config_overrides or [])
+    overrides = parse_overrides(model_args.config_overrides or [], _FREE_FIELDS)
     preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
     try:
         config = preset(alphabet=data.tokenizer.alphabet, **fields | overrides)
@@ -62,21 +63,6 @@ def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Lyr
         return build(head, config)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"--config_overrides: a model of this size cannot be built ({error})") from None
-
-
-def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
-    known = set(LyraConfig.attribute_map) | set(LyraConfig.__annotations__)
-    known -= {"alphabet", "ensemble_size", *LABEL_FIELDS}
-    parsed = {}
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or name not in known:
-            raise InputError(f"--config_overrides: expected field=value with a field of LyraConfig, got {override!r}")
-        try:
-            parsed[name] = json.loads(text)
-        except json.JSONDecodeError:
-            parsed[name] = text
-    return parsed
 
 
 def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:

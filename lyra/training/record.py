@@ -22,9 +22,10 @@ from ..data.tables import TableWriter
 from ..hub.card import example_sequence, model_card
 from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
-from ..metrics import METRICS, compute_metrics
+from ..metrics import METRICS
 from ..modeling_lyra import LyraClassificationModel
 from ..plots import plot_confusion, plot_history, plot_measured, plot_roc
+from ..scoring import compute_metrics
 from .arguments import ModelArguments
 from .checkpoints import remove_checkpoints
 from .trainer import LyraTrainingArguments, global_batch_size

@@ -13,7 +13,7 @@ from transformers.trainer_utils import EvalPrediction
 
 from ..data.collator import LyraCollator
 from ..data.labels import IGNORE_INDEX
-from ..metrics import compute_metrics
+from ..scoring import compute_metrics
 from ..tasks import Task
 from .arguments import TrainingDefaults
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, normalize
 
 from lyra.data import Prepared, pad
 from lyra.data.labels import IGNORE_INDEX
-from lyra.metrics import compute_metrics
+from lyra.scoring import compute_metrics
 
 _PAIR_COLUMNS = 250
 _WINDOW = 15

@@ -29,10 +29,11 @@ from lyra.cli.flags import instance
 from lyra.data import DataArguments, prepare
 from lyra.errors import InputError
 from lyra.hub import example_sequence, model_card
+from lyra.hub.card import SCORED_ONCE
 from lyra.hub.code import LICENSE
 from lyra.inference import compute_logits, load_model
-from lyra.metrics import compute_metrics
 from lyra.recipes import RECIPES
+from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
 from lyra.training.record import plot_test, stack
 
@@ -111,7 +112,8 @@ def read_task(name: str | None) -> dict[str, Any]:
     known = sorted(file.stem for file in TASKS.glob("*.yaml"))
     if name not in known:
         raise InputError(f"expected a task among {', '.join(known)}, got {name!r}")
-    return {"name": name, "flags": {}, "published": []} | yaml.safe_load((TASKS / f"{name}.yaml").read_text())
+    usual = {"name": name, "flags": {}, "published": [], "test_use": SCORED_ONCE}
+    return usual | yaml.safe_load((TASKS / f"{name}.yaml").read_text())
 
 
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,7 +267,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     (target / "plots").mkdir()
     plot = plot_test(target / "plots", data, stacked, record)
     sequence = example_sequence(tokenizer.alphabet, tokenizer.pair_offset)
-    card = model_card(record, task["name"], type(model).__name__, sequence, f"plots/{plot}")
+    card = model_card(record, task["name"], type(model).__name__, sequence, f"plots/{plot}", task["test_use"])
     card.data.license = LICENSE
     card.save(target / "README.md")
 

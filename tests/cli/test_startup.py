@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from transformers.trainer_utils import SchedulerType
+from transformers.training_args import OptimizerNames
 
 import lyra
+from lyra import LyraConfig
 from lyra.cli import VERBS, build_parser, main
-from lyra.cli.flags import training_fields
+from lyra.cli.sources import config_fields, training_choices, training_fields
 from lyra.training import LyraTrainingArguments
 
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "accelerate", "evaluate")
@@ -57,15 +60,21 @@ def python(program, *arguments, **environment):
         (["embed", "none", "t.csv", "-o", "p.csv"], 2, "expected a file ending in .npz or .parquet"),
         (["publish", "none", "ann/x"], 2, "none: no such folder"),
         (["train", "t.csv", "--output_dir", "o", "--preset", "depe"], 2, "invalid choice: 'depe'"),
+        (["train", "t.csv", "--output_dir", "o", "--lr_scheduler_type", "cosin"], 2, "cosine_with_restarts"),
+        (["train", "t.csv", "--output_dir", "o", "--config_overrides", "hiden_size=8"], 2, "got 'hiden_size=8'"),
+        (["train", "good.csv", "--output_dir", "o", "--metric_for_best_model", "mcc"], 2, "spearman, pearson"),
         (["train", "t.csv", "--output_dir", "o", "--ensemble", "5000000000"], 2, "--seed: expected a number from 0"),
     ],
 )
 def test_nothing_heavy_is_loaded(tmp_path, monkeypatch, arguments, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text("sequence,label\nMKT,1.5\nMKA,2.5\nMKC,x\n" + "MKD,1\n" * 9)
+    (tmp_path / "good.csv").write_text(
+        "sequence,label\n" + "".join(f"MK{a},{i}.5\n" for i, a in enumerate("ACDEFGHIKLMN"))
+    )
     status, printed = python(PROGRAM, *arguments).split("\n", 1)
     assert status == str(code) and said in " ".join(printed.split())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.csv", "t.csv"]
 
 
 def test_a_config_file_does_not_name_another(tmp_path, monkeypatch, capsys):
@@ -113,12 +122,19 @@ print(type(model).__module__, type(tokenizer).__module__, type(AutoConfig.for_mo
 
 
 def test_every_field_of_the_trainers_arguments_is_a_flag():
-    """Their names and types are read from transformers' source, without importing it."""
     fields = LyraTrainingArguments.__dataclass_fields__
     assert set(training_fields()) <= set(fields)
     help_text = build_parser("train").parse_args(["train", "t.csv"]).parser.format_help()
     for name, field in fields.items():
         assert not field.init or f"--{name}" in help_text, name
+
+
+def test_what_is_read_from_sources_is_what_an_import_says():
+    choices = training_choices()
+    assert choices["lr_scheduler_type"] == [each.value for each in SchedulerType]
+    assert choices["optim"] == [each.value for each in OptimizerNames]
+    assert {*choices} >= {"eval_strategy", "save_strategy", "logging_strategy", "hub_strategy"}
+    assert config_fields() == {*LyraConfig.__annotations__, *LyraConfig.attribute_map}
 
 
 def test_waiting_threads_spin_less_where_nothing_is_set():

@@ -34,7 +34,7 @@ CARDS = sorted(file.parent for file in (ROOT / "model_cards").glob("*/config.jso
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_flags_of_lyra_train(name, tmp_path):
     task = reproduce.read_task(name)
-    assert set(task) == {"name", "title", "data", "metric", "epochs", "flags", "source", "published"}
+    assert set(task) == {"name", "title", "data", "metric", "epochs", "flags", "source", "published", "test_use"}
     for model in reproduce.MODELS:
         flags = reproduce._flags(task, model, tmp_path) | {"output_dir": str(tmp_path), "use_cpu": True}
         if "folds" in flags:
@@ -71,7 +71,7 @@ def task(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     facts = {"title": "A", "data": "t.csv", "metric": "spearman", "epochs": 1, "source": "here", "published": []}
-    return facts | {"name": "t", "flags": small}
+    return facts | {"name": "t", "flags": small, "test_use": "The test split was scored once."}
 
 
 @pytest.mark.parametrize("model", list(reproduce.MODELS))

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from lyra.metrics import compute_metrics, metrics_of
+from lyra.metrics import metrics_of
+from lyra.scoring import compute_metrics
 
 RNG = np.random.default_rng(0)
 

@@ -22,7 +22,7 @@ import speed  # noqa: E402
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer  # noqa: E402
 from lyra.data import pad  # noqa: E402
-from lyra.metrics import compute_metrics  # noqa: E402
+from lyra.scoring import compute_metrics  # noqa: E402
 from lyra.training import parameter_groups  # noqa: E402
 
 table = speed.table
