@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not see names that 
     from .modeling_lyra import LyraForTokenClassification as LyraForTokenClassification
     from .modeling_lyra import LyraModel as LyraModel
     from .modeling_lyra import LyraPreTrainedModel as LyraPreTrainedModel
+    from .pipelines_lyra import LyraTokenPipeline as LyraTokenPipeline
     from .tokenization_lyra import LyraTokenizer as LyraTokenizer
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "LyraModel",
             "LyraPreTrainedModel",
         ),
+        "pipelines_lyra": ("LyraTokenPipeline",),
         "tokenization_lyra": ("LyraTokenizer",),
     },
 )

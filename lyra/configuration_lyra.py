@@ -80,6 +80,9 @@ class LyraConfig(PreTrainedConfig):
             Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
         ensemble_size (`int`, *optional*, defaults to 1):
             Number of members of an ensemble, see [`LyraForSequenceClassification`].
+        training_data (`dict`, *optional*):
+            What `lyra train` learned from, so that `lyra predict` reads the same: `columns`, the names of the columns
+            of sequences, and `letters`, the letters in them.
 
     Raises:
         ValueError: naming the field whose value makes no model.
@@ -127,6 +130,7 @@ class LyraConfig(PreTrainedConfig):
     label_quantiles: list[int | float] | list[list[int | float]] | None = None
     class_weights: list[int | float] | tuple[int | float, ...] | None = None
     ensemble_size: int = 1
+    training_data: dict | None = None
     # Follow from the alphabet; fields because other libraries read them, checked because weights depend on them.
     vocab_size: int | None = None
     pad_token_id: int | None = None

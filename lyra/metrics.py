@@ -24,12 +24,14 @@ class MetricSpec(NamedTuple):
         kinds: the kinds of tasks that have it.
         compute: the value from predictions and references, None where it is undefined. Predictions of a regression are
             `(n,)` values in label units, others `(n, classes)` probabilities; references are `(n,)`.
+        chance: its value where predictions have nothing to do with references; None where that depends on them.
     """
 
     title: str
     greater_is_better: bool
     kinds: tuple[str, ...]
     compute: Compute
+    chance: float | None = None
 
 
 def _correlation(name: str) -> Compute:
@@ -50,12 +52,18 @@ def _r2(predictions: np.ndarray, references: np.ndarray) -> float | None:
 
 
 def _of_classes(name: str) -> Compute:
-    """A score of the likeliest classes."""
-    return lambda probabilities, references: _sklearn(name)(references, probabilities.argmax(axis=1))
+    """A score of the likeliest classes; none where there is only one class to find."""
+
+    def compute(probabilities: np.ndarray, references: np.ndarray) -> float | None:
+        return _sklearn(name)(references, probabilities.argmax(axis=1)) if np.ptp(references) > 0 else None
+
+    return compute
 
 
-def _f1(probabilities: np.ndarray, references: np.ndarray) -> float:
+def _f1(probabilities: np.ndarray, references: np.ndarray) -> float | None:
     """Of the second of two classes, or the unweighted mean over more."""
+    if np.ptp(references) == 0:
+        return None
     average = "binary" if probabilities.shape[1] == 2 else "macro"
     return _sklearn("f1_score")(references, probabilities.argmax(axis=1), average=average, zero_division=0)
 
@@ -83,15 +91,15 @@ def _function(module: str, name: str) -> Callable[..., Any]:
 
 _CLASSES = ("classification", "multilabel")
 METRICS = {
-    "spearman": MetricSpec("Spearman correlation", True, ("regression",), _correlation("spearmanr")),
-    "pearson": MetricSpec("Pearson correlation", True, ("regression",), _correlation("pearsonr")),
+    "spearman": MetricSpec("Spearman correlation", True, ("regression",), _correlation("spearmanr"), 0.0),
+    "pearson": MetricSpec("Pearson correlation", True, ("regression",), _correlation("pearsonr"), 0.0),
     "r2": MetricSpec("R2", True, ("regression",), _r2),
     "rmse": MetricSpec("RMSE", False, ("regression",), _of_values("root_mean_squared_error")),
     "mae": MetricSpec("MAE", False, ("regression",), _of_values("mean_absolute_error")),
-    "mcc": MetricSpec("Matthews correlation", True, _CLASSES, _of_classes("matthews_corrcoef")),
+    "mcc": MetricSpec("Matthews correlation", True, _CLASSES, _of_classes("matthews_corrcoef"), 0.0),
     "accuracy": MetricSpec("Accuracy", True, _CLASSES, _of_classes("accuracy_score")),
     "f1": MetricSpec("F1", True, _CLASSES, _f1),
-    "auroc": MetricSpec("AUROC", True, _CLASSES, _area("roc_auc_score")),
+    "auroc": MetricSpec("AUROC", True, _CLASSES, _area("roc_auc_score"), 0.5),
     "auprc": MetricSpec("AUPRC", True, _CLASSES, _area("average_precision_score")),
 }
 

@@ -25,6 +25,7 @@ from .context_lyra import NO_STATES, WHOLE, LyraCache, LyraContext, SegmentConte
 from .execution_lyra import at_least_fp32, is_eager_cpu, reduce_mask
 from .fused_lyra import LyraGatedResidual, LyraRMSNorm
 from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
+from .pipelines_lyra import choose_pipelines
 from .pooling_lyra import PooledState, Pooler
 from .ssm_backends_lyra import SSM_BACKENDS, KernelCache, select_backend
 from .ssm_lyra import DiscreteSSM, discretize, input_to_state, state_to_output
@@ -396,6 +397,9 @@ class LyraModel(LyraPreTrainedModel):
         config ([`LyraConfig`]): the architecture.
     """
 
+    # Of a checkpoint with a head, which this model has not.
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^extra_members\.", r"^lm_head\."]
+
     def __init__(self, config: LyraConfig):
         super().__init__(config)
         self.embeddings = LyraEmbeddings(config)
@@ -561,6 +565,7 @@ class LyraClassificationModel(LyraPreTrainedModel):
         config = LyraConfig.for_features(**features) if config is None else config
         super().__init__(config)
         _set_default_problem_type(config)
+        choose_pipelines(config, self.per_token)
         self.num_labels = config.num_labels
         self.lyra = LyraModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)

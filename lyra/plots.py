@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import special
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
@@ -35,18 +36,24 @@ def plot_history(history: list[dict[str, Any]], metric: str, best_epoch: float, 
         )
         metric_axis.legend()
     metric_axis.set(xlabel="epoch", ylabel=f"validation {metric}")
+    for axis in (loss_axis, metric_axis):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=_DPI)
 
 
 @_plain_text
-def plot_measured(predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
-    """Predicted against measured values, each `(n,)`, with the line of equality."""
+def plot_measured(predictions: np.ndarray, labels: np.ndarray, items: str, title: str, path: Path) -> None:
+    """Predicted against measured values, each `(n,)`, with the line of equality.
+
+    Args:
+        items: what the values are of, `"sequences"` or `"residues"`.
+    """
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axis = figure.subplots()
     if len(labels) > 2000:
         image = axis.hexbin(labels, predictions, gridsize=60, bins="log", mincnt=1, cmap="viridis")
         # Plain numbers: the library's powers of ten are mathematics, which is switched off here.
-        figure.colorbar(image, ax=axis, label="sequences", format="{x:,.0f}")
+        figure.colorbar(image, ax=axis, label=items, format="{x:,.0f}")
     else:
         axis.plot(labels, predictions, ".", markersize=4, alpha=0.6)
     ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
@@ -77,17 +84,22 @@ def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...
         im_kw={"vmin": 0, "vmax": 1},
         ax=axis,
     )
-    axis.set(xlabel="predicted", ylabel="true", title=title)
+    counts = np.bincount(labels, minlength=len(names))
+    axis.set_yticklabels([f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)])
+    axis.set(xlabel="predicted", ylabel="true (number)", title=title)
     figure.savefig(path, dpi=_DPI)
 
 
 @_plain_text
-def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
+def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> bool:
     """A receiver operating characteristic per output in which both classes occur.
 
     Args:
         logits: `(n, outputs)`, for two classes those of a softmax.
         labels: `(n,)` class indices, or `(n, outputs)` of 0 and 1 with NaN for none.
+
+    Returns:
+        Whether there was one; without any, nothing is written.
     """
     if labels.ndim == 1:
         scores = special.softmax(logits, axis=1)
@@ -108,6 +120,8 @@ def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], tit
             RocCurveDisplay.from_predictions(truth, score, curve_kwargs=curve, ax=axis)
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
-    if axis.get_legend_handles_labels()[1]:  # a curve needs both classes
-        axis.legend(title="AUROC", fontsize="small", loc="lower right")
+    if not axis.get_legend_handles_labels()[1]:
+        return False
+    axis.legend(title="AUROC", fontsize="small", loc="lower right")
     figure.savefig(path, dpi=_DPI)
+    return True

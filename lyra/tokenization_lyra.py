@@ -24,8 +24,9 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         alphabet (`str`, *optional*, defaults to `"protein"`):
             `"protein"`, `"dna"`, `"rna"`, or another name that [`LyraConfig`] takes.
         pair_offset (`int`, *optional*, defaults to 0):
-            With an alphabet of pairs such as `"dna+dna"`, whose tokens are two characters each: the position of the
-            first sequence at which the second begins, see [`LyraTokenizer.align`].
+            With an alphabet of pairs such as `"dna+dna"`, whose tokens are two letters each: the position of the first
+            sequence at which the second begins. Such a tokenizer takes two arguments, `tokenizer(sequence, partner)`,
+            fills up with gaps where the partner has no letter, and raises `ValueError` for one sequence alone.
 
     Example:
 
@@ -34,6 +35,9 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
     >>> LyraTokenizer("dna")("acg tn")["input_ids"]
     [3, 4, 5, 6, 18]
+    >>> pairs = LyraTokenizer("dna+dna", pair_offset=1)
+    >>> pairs.convert_ids_to_tokens(pairs("ACGT", "CC")["input_ids"])
+    ['A-', 'CC', 'GC', 'T-']
     ```
     """
 
@@ -56,30 +60,32 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         self._letters_per_token = len(get_alphabet(alphabet).members)
         self._byte_table = _byte_table(alphabet) if self._letters_per_token == 1 else b""
 
-    def align(self, sequence: str, partner: str) -> str:
-        """The text of a pair of sequences, for an alphabet of pairs: their letters in turn.
+    def _encode_plus(self, text, text_pair=None, **kwargs):
+        # Every public call comes here.
+        if self._letters_per_token == 2:
+            text, text_pair = self._align(text, text_pair, kwargs.get("is_split_into_words", False)), None
+        return super()._encode_plus(text, text_pair, **kwargs)
 
-        Args:
-            sequence: the longer one.
-            partner: begins at position `pair_offset` of it; gaps fill the rest.
-
-        Raises:
-            ValueError: if the partner extends past the end of the sequence, or the alphabet is none of pairs.
-
-        Example:
-
-        ```python
-        >>> LyraTokenizer("dna+dna", pair_offset=1).align("ACGT", "CC")
-        'A-CCGCT-'
-        ```
-        """
+    def _align(self, sequences, partners, split: bool):
+        """The letters of pairs in turn, as the vocabulary has them; of one pair, or of each of a list."""
+        if partners is None and isinstance(sequences, (list, tuple)) and not isinstance(sequences[:1], str):
+            pairs = [each for each in sequences if isinstance(each, (list, tuple)) and len(each) == 2]
+            if len(pairs) == len(sequences) > 0:  # a batch of (sequence, partner)
+                sequences, partners = (list(each) for each in zip(*pairs, strict=True))
+        if partners is None or split or isinstance(sequences, str) != isinstance(partners, str):
+            raise ValueError(
+                f"the alphabet {self.alphabet!r} is one of aligned pairs: call tokenizer(sequence, partner), or with "
+                "two lists of the same length"
+            )
+        if not isinstance(sequences, str):
+            return [self._align(*pair, split) for pair in zip(sequences, partners, strict=True)]
         alphabet = get_alphabet(self.alphabet)
-        if not isinstance(alphabet, PairAlphabet):
-            raise ValueError(f"expected an alphabet of pairs such as 'dna+dna', this one is {self.alphabet!r}")
-        return alphabet.align("".join(sequence.split()), "".join(partner.split()), self.pair_offset)
+        assert isinstance(alphabet, PairAlphabet)
+        return alphabet.align("".join(sequences.split()), "".join(partners.split()), self.pair_offset)
 
     def encode_bulk(self, sequences: Iterable[str]) -> list[np.ndarray]:
-        """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each.
+        """Encodes many sequences quickly: `tokenizer(sequences)["input_ids"]` as one `uint8` array each. Of pairs it
+        takes the texts of [`PairAlphabet.align`].
 
         ASCII text without white space goes through a table of 256 bytes, all sequences at once; other text, and text
         in which a special token may be written out, goes through one by one.
@@ -99,7 +105,7 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
     def _encode_one(self, sequence: str) -> np.ndarray:
         if not self._is_plain(sequence):
-            return np.asarray(self(sequence)["input_ids"], dtype=np.uint8)
+            return np.asarray(self._tokenizer.encode(sequence).ids, dtype=np.uint8)
         ids = np.frombuffer(bytearray(sequence, "ascii").translate(self._byte_table), dtype=np.uint8)
         return ids[ids != _SKIP]
 

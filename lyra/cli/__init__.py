@@ -5,6 +5,7 @@ Nothing heavy is imported before a command has been checked: torch and transform
 
 import argparse
 import difflib
+import gc
 import importlib
 import os
 import signal
@@ -60,6 +61,13 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         verb.add_argument("--debug", **debug)
         verb.set_defaults(run=module.run, parser=verb)
     return parser
+
+
+def run() -> int:
+    """The command: `main`, and then the end of the process."""
+    code = main()
+    gc.freeze()  # the interpreter would search everything that was imported for garbage once more, for a second or two
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

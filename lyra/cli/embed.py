@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    check_vectors_path(arguments.output)
+    check_vectors_path(arguments.output, arguments.vectors)
     check_table_arguments(arguments)
     quiet_loading()
     from ..inference import embed

@@ -27,7 +27,6 @@ def add_training_flags(parser: Any, skip: set[str]) -> None:
 
 
 def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> None:
-    options = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
     settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     words = annotation.replace("<class '", "").replace("'>", "").replace("|", " ").split()
     if "bool" in words and "str" not in words:
@@ -40,7 +39,9 @@ def _add(parser: Any, name: str, annotation: str, text: str, choices: Any) -> No
             kind = _one_of(known[name])
         settings |= {"type": kind, "choices": choices and list(choices)}
         settings |= {"metavar": None if choices else name.split("_")[-1].upper()}
-    parser.add_argument(*options, **settings)
+    parser.add_argument(f"--{name}", **settings)
+    if "_" in name:
+        parser.add_argument(f"--{name.replace('_', '-')}", **settings | {"help": argparse.SUPPRESS})
 
 
 def _shown(default: Any) -> str:

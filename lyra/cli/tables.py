@@ -12,7 +12,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags, under the names of the parameters of `predict` and `embed`."""
     parser.add_argument("model_name", metavar="model", help="checkpoint folder or Hub id")
     parser.add_argument(
-        "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet or FASTA, also .gz"
+        "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet, XLSX or FASTA, also .gz"
     )
     parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
     parser.add_argument("--sequence_column", help="column of sequences; detected by name")

@@ -28,14 +28,16 @@ _NO_FLAGS = ("verb", "run", "parser", "debug", "argv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "lyra train TABLE --output_dir DIR [flags]"
     parser.add_argument(
         "data",
         nargs="?",
-        help="CSV, TSV, JSONL, Parquet or FASTA table, each also .gz; folder of split files; Hub id; or a YAML or JSON "
-        "file of flags, those on the command line take precedence",
+        help="CSV, TSV, JSONL, Parquet, XLSX or FASTA table, each also .gz; folder of split files; Hub id; or a YAML "
+        "or JSON file of flags, those on the command line take precedence",
     )
     suppressed: Any = {"default": argparse.SUPPRESS}
-    parser.add_argument("--output_dir", "--output-dir", metavar="DIR", help="a new folder for the model", **suppressed)
+    parser.add_argument("--output_dir", metavar="DIR", help="a new folder for the model", **suppressed)
+    parser.add_argument("--output-dir", dest="output_dir", **suppressed | {"help": argparse.SUPPRESS})
     parser.add_argument(
         "--recipe",
         choices=list(RECIPES),
@@ -63,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     parse_overrides(given.get("config_overrides", []), config_fields())
     if is_main_process():
         resume, resume_from = given.get("resume", False), given.get("resume_from_checkpoint")
-        check_output(Path(given["output_dir"]), resume, resume_from, model_args.ensemble)
+        overwrite = given.get("overwrite_output_dir", False)
+        check_output(Path(given["output_dir"]), resume, resume_from, model_args.ensemble, overwrite)
     from ..data.preparation import check
 
     data = check(data_args)
@@ -151,10 +154,17 @@ def _recorded(argv: list[str]) -> list[str]:
 
 
 def _print_metrics(record: dict[str, Any]) -> None:
-    rows = [(key, record["validation"].get(key), value) for key, value in record["test"].items()]
-    width = max(len(key) for key, *_ in rows)
     chosen = f"epoch {record['best_epoch']:g}" if "best_epoch" in record else f"{len(record['members'])} members"
     print(f"\nselected by validation {record['selected_by']}, {chosen}")
-    print(f"{'':{width}}  validation      test")
-    for key, validation, test in rows:
-        print(f"{key:{width}}  {'-' if validation is None else f'{validation:10.4f}':>10}{test:10.4f}")
+    columns = {"validation": record["validation"], "test": record["test"]}
+    if linear := record.get("linear"):
+        columns |= {"linear, validation": linear["validation"], "linear, test": linear["test"]}
+    names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
+    width = max(map(len, names), default=0)
+    print("  ".join([" " * width, *(f"{title:>10}" for title in columns)]))
+    for name in names:
+        cells = ["-" if scores.get(name) is None else f"{scores[name]:.4f}" for scores in columns.values()]
+        aligned = (f"{cell:>{max(10, len(title))}}" for cell, title in zip(cells, columns, strict=True))
+        print("  ".join([f"{name:{width}}", *aligned]))
+    for warning in record.get("warnings", []):
+        print(f"warning: {warning}")

@@ -12,13 +12,18 @@ class DataArguments:
     """What to train on, and how to read it."""
 
     data: str = field(
-        metadata={"help": "Table (CSV, TSV, JSONL, Parquet, FASTA, each also .gz), folder of split files, or Hub id."}
+        metadata={
+            "help": "Table (CSV, TSV, JSONL, Parquet, XLSX, FASTA, each also .gz), folder of split files or Hub id."
+        }
     )
     data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
     labels: str | None = field(
         default=None, metadata={"help": "Second table with the labels, joined by its id column (for FASTA)."}
     )
     id_column: str = field(default="id", metadata={"help": "Column that joins --labels to the sequences."})
+    sequence_id_column: str | None = field(
+        default=None, metadata={"help": "That column in the table of sequences, where it has another name there."}
+    )
     sequence_column: str | None = field(default=None, metadata={"help": "Column of sequences; detected by name."})
     label_columns: list[str] | None = field(
         default=None, metadata={"help": "Column of labels, or several for several outputs; detected by name."}
@@ -28,6 +33,20 @@ class DataArguments:
     )
     mask_column: str | None = field(
         default=None, metadata={"help": "Column with a 0 for each residue without a label; detected by name."}
+    )
+    scored_residues: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where labels cover only the first residues of a sequence: their number, or the column that has "
+            "it; detected by name."
+        },
+    )
+    missing_labels: str = field(
+        default="error",
+        metadata={"help": "Rows that lack a label: stop, or leave them out.", "choices": ("error", "skip")},
+    )
+    decimal: str = field(
+        default=".", metadata={"help": "Decimal mark of the numbers in the tables.", "choices": (".", ",")}
     )
     alphabet: str | None = field(
         default=None,
@@ -63,10 +82,16 @@ class DataArguments:
         default=0.1, metadata={"help": "Fraction of rows for testing if the table has no such split."}
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
+    group_column: str | None = field(
+        default=None, metadata={"help": "Column, such as gene; random splits keep rows with the same value together."}
+    )
     folds: int | None = field(
         default=None, metadata={"help": "Number of cross-validation folds; --fold selects the test fold."}
     )
-    fold: int | None = field(default=None, metadata={"help": "Fold to use as the test split, starting at 1."})
+    fold: str | None = field(
+        default=None,
+        metadata={"help": "Fold to use as the test split: from 1 to --folds, or a value of --split_column."},
+    )
     drop_leaked: bool = field(
         default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
     )
@@ -78,9 +103,10 @@ class DataArguments:
                 raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
         if self.validation_fraction + self.test_fraction >= 1:
             raise InputError("--validation_fraction and --test_fraction: expected a sum below 1")
-        if (self.folds is None) != (self.fold is None):
-            raise InputError("--folds and --fold: expected both or neither")
-        if self.folds is not None and not 1 <= self.fold <= self.folds >= 2:  # type: ignore[operator]
+        self.fold = None if self.fold is None else str(self.fold)
+        if self.folds is None and self.fold is not None and self.split_column is None:
+            raise InputError("--fold: expected --folds with it, or --split_column with a column of folds")
+        if self.folds is not None and not 1 <= self.fold_number <= self.folds >= 2:
             raise InputError(
                 f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}"
             )
@@ -91,3 +117,8 @@ class DataArguments:
                 get_alphabet(self.alphabet)
             except ValueError as error:
                 raise InputError(f"--alphabet: {error}") from None
+
+    @property
+    def fold_number(self) -> int:
+        """`fold` of `folds`; 0 if it is no whole number."""
+        return int(self.fold) if self.fold and self.fold.isdigit() else 0

@@ -1,10 +1,12 @@
 """Which column of a table is what, by the names that people use."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, join_quoted
 from .arguments import DataArguments
+from .cells import is_missing, parse_number
 from .loading import Table
 
 # In any case; the first one found is taken.
@@ -39,6 +41,9 @@ LABEL_COLUMNS = (
 )
 SPLIT_COLUMNS = ("split", "set", "partition")
 MASK_COLUMNS = ("label_mask", "mask", "resolved")
+SCORED_COLUMNS = ("seq_scored", "scored_residues")
+_SAMPLED_ROWS = 200
+_SHORTEST_SEQUENCE = 8  # shorter text may be a word
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Columns:
         labels: at least one.
         split, mask: None where there is none; of a column that was only detected by its name, the values decide later
             whether it is one.
+        scored: of the number of residues with labels; None where there is none.
+        scored_number: this number, where it is the same for all rows.
+        group: of what must stay in one split.
     """
 
     all: tuple[str, ...]
@@ -58,6 +66,9 @@ class Columns:
     labels: tuple[str, ...]
     split: str | None
     mask: str | None
+    scored: str | None = None
+    scored_number: int | None = None
+    group: str | None = None
 
     @property
     def unused_labels(self) -> list[str]:
@@ -86,7 +97,38 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
             raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
     split = _find_optional(source, names, args.split_column, SPLIT_COLUMNS, "split")
     mask = _find_optional(source, names, args.mask_column, MASK_COLUMNS, "mask")
-    return Columns(names, sequences, labels, split, mask)
+    number = int(args.scored_residues) if args.scored_residues and args.scored_residues.isdigit() else None
+    wanted_scored = args.scored_residues if number is None else None
+    scored = _find_optional(source, names, wanted_scored, SCORED_COLUMNS, "scored", "--scored_residues")
+    group = _find_optional(source, names, args.group_column, (), "group")
+    return Columns(names, sequences, labels, split, mask, scored if number is None else None, number, group)
+
+
+def unused_columns(table: Table, columns: Columns) -> list[str]:
+    """Notes on columns that were not used and look like sequences or numbers."""
+    used = {*columns.sequences, *columns.labels, columns.split, columns.mask, columns.scored, columns.group}
+    others = [column for column in columns.all if column not in used and column not in columns.unused_labels]
+    rows = table.rows[:_SAMPLED_ROWS]
+    kinds: dict[str, list[str]] = {"sequences": [], "numbers": []}
+    for column in others:
+        cells = [row.get(column) for row in rows if not is_missing(row.get(column))]
+        if len(set(map(str, cells))) < 2:
+            continue
+        if all(_is_sequence(cell) for cell in cells):
+            kinds["sequences"].append(column)
+        elif all(parse_number(cell) is not None for cell in cells):
+            kinds["numbers"].append(column)
+    notes = []
+    if kinds["sequences"]:
+        notes.append(f"columns: not used, although sequences: {join_quoted(kinds['sequences'])} (--pair_column)")
+    if kinds["numbers"]:
+        notes.append(f"columns: not used, although numbers: {join_quoted(kinds['numbers'])} (--label_columns)")
+    return notes
+
+
+def _is_sequence(cell: object) -> bool:
+    text = cell if isinstance(cell, str) else ""
+    return len(text) >= _SHORTEST_SEQUENCE and bool(re.fullmatch(r"[A-Z*-]+|[acgtun]+", text))
 
 
 def find_column(
@@ -110,16 +152,16 @@ def find_column(
         if name in by_name:
             return by_name[name]
     raise InputError(
-        f"{source}: no {what} column among {join_quoted(columns)}; expected one named {', '.join(usual[:5])}, or {flag}"
+        f"{source}: no {what} column among {join_quoted(columns)}; expected one named {', '.join(usual)}, or {flag}"
     )
 
 
 def _find_optional(
-    source: str, columns: Sequence[str], given: str | None, usual: tuple[str, ...], what: str
+    source: str, columns: Sequence[str], given: str | None, usual: tuple[str, ...], what: str, flag: str | None = None
 ) -> str | None:
     """As `find_column`, but None where the user named none and none has a usual name."""
     found = given is not None or set(map(_plain, columns)) & set(usual)
-    return find_column(source, columns, given, usual, what) if found else None
+    return find_column(source, columns, given, usual, what, flag) if found else None
 
 
 def _plain(column: str) -> str:

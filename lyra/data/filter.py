@@ -1,4 +1,4 @@
-"""`--where`: which rows of a table to keep."""
+"""Which rows of a table to keep: `--where` and `--missing_labels`."""
 
 import operator
 import re
@@ -6,8 +6,8 @@ from itertools import compress
 from typing import Any
 
 from ..errors import InputError, join_quoted
+from .cells import is_missing, parse_number
 from .columns import Columns
-from .labels import parse_number
 from .loading import Table
 
 _CONDITION = re.compile(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
@@ -24,14 +24,31 @@ def filter_rows(table: Table, columns: Columns, conditions: list[str]) -> list[s
     for condition in conditions:
         kept = _matches(table, columns, condition)
         notes.append(f"rows: {sum(kept)} of {len(kept)} where {condition}")
-        before = set(table.splits or ())
-        table.rows, table.locations = list(compress(table.rows, kept)), list(compress(table.locations, kept))
-        table.splits = table.splits and list(compress(table.splits, kept))
-        if not table.rows:
-            raise InputError(f"{table.source}: no rows match --where {condition!r}")
-        for split in sorted(before - set(table.splits or ())):
-            raise InputError(f"{table.source}: no row of the {split} split is left by --where {condition!r}")
+        _keep(table, kept, f"--where {condition!r}")
     return notes
+
+
+def skip_unlabelled(table: Table, columns: Columns) -> list[str]:
+    """Drops the rows of a table that lack one of their labels, in place; returns a note if there are any.
+
+    Raises:
+        InputError: if that leaves nothing of the table or of one of its splits.
+    """
+    kept = [not any(is_missing(row.get(column)) for column in columns.labels) for row in table.rows]
+    if all(kept):
+        return []
+    _keep(table, kept, "--missing_labels skip")
+    return [f"rows: {len(kept) - sum(kept)} of {len(kept)} have no label and are left out"]
+
+
+def _keep(table: Table, kept: list[bool], flag: str) -> None:
+    before = set(table.splits or ())
+    table.rows, table.locations = list(compress(table.rows, kept)), list(compress(table.locations, kept))
+    table.splits = table.splits and list(compress(table.splits, kept))
+    if not table.rows:
+        raise InputError(f"{table.source}: no rows are left by {flag}")
+    for split in sorted(before - set(table.splits or ())):
+        raise InputError(f"{table.source}: no row of the {split} split is left by {flag}")
 
 
 def _matches(table: Table, columns: Columns, condition: str) -> list[bool]:

@@ -5,30 +5,34 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError, join_quoted
-from ..tasks import Task
+from ..tasks import TASKS, Task
+from .cells import Cell, is_missing, parse_number
 from .loading import Table
-from .readers import RowLocation
+from .residues import count_entries, entries
 
 IGNORE_INDEX = -100  # no class, as in torch's cross-entropy
 _LARGE_SHARE = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
 _MAX_INTEGER_CLASSES = 10
 _MAX_CLASSES = 1000
-_MISSING = ("", "na", "nan", "none", "null")
+_SKIP = "--missing_labels skip leaves out such rows"
 
 
-def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequences: list[str]) -> str:
+def detect_task(
+    source: str, columns: list[str], cells: list[list[Any]], sequences: list[str], scored: list[int]
+) -> str:
     """The task that most of the cells of the first label column look like.
+
+    Args:
+        scored: how many residues of each sequence may have labels.
 
     Raises:
         InputError: if they look like neither numbers nor classes.
     """
     values, several = cells[0], len(cells) > 1
-    if _is_per_residue(values, sequences):
-        symbols = (symbol for value in values for symbol in _symbols(value))
-        if any(isinstance(symbol, float) and not symbol.is_integer() for symbol in symbols):
+    if _is_per_residue(values, sequences, scored):
+        found = (entry for value in values for entry in entries(value) if isinstance(entry, float))
+        if any(not math.isnan(number) and not number.is_integer() for number in found):
             return "token_regression"
         return "token_multilabel" if several else "token_classification"
     if several:
@@ -37,7 +41,7 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
     if _share([number is not None for number in numbers]) < 0.5:
         if _share([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", str(value))) for value in values]) > 0.5:
             raise InputError(
-                f"{source}, column {columns[0]!r}: decimal commas as in {values[0]!r}; expected decimal points"
+                f"{source}, column {columns[0]!r}: decimal commas as in {values[0]!r}; --decimal , reads them"
             )
         distinct = len({str(value) for value in values})
         if distinct > min(_MAX_CLASSES, len(values) / 2):
@@ -46,16 +50,40 @@ def detect_task(source: str, columns: list[str], cells: list[list[Any]], sequenc
                 "numbers nor classes; set --label_columns or --task to override"
             )
         return "classification"
-    written = {str(_class_text(value)) for value, number in zip(values, numbers, strict=True) if number is not None}
     text = any(number is None and not is_missing(value) for value, number in zip(values, numbers, strict=True))
-    if text or len(written) > _MAX_INTEGER_CLASSES or not all(re.fullmatch(r"\d+", number) for number in written):
+    written = _written_integers(values)
+    if text or written is None or len(written) > _MAX_INTEGER_CLASSES:
         return "regression"
-    return "classification" if {int(number) for number in written} == set(range(len(written))) else "regression"
+    return "classification" if written == set(range(len(written))) else "regression"
 
 
-def _is_per_residue(values: list[Any], sequences: list[str]) -> bool:
-    lengths = [_label_length(value) for value in values]
-    matching = [length == len(sequence) > 1 for length, sequence in zip(lengths, sequences, strict=True)]
+def _written_integers(values: list[Any]) -> set[int] | None:
+    """The different labels if all of them are written as whole numbers from 0 on."""
+    written = {str(class_text(value)) for value in values if parse_number(value) is not None}
+    return {int(number) for number in written} if all(re.fullmatch(r"\d+", number) for number in written) else None
+
+
+def explain_choice(task_name: str, values: list[Any]) -> str | None:
+    """A note where digits could have been read in another way.
+
+    Args:
+        values: the cells of the only label column.
+    """
+    if TASKS[task_name].per_token or not (written := _written_integers(values)):
+        return None
+    if task_name == "classification":
+        return f"labels: {len(written)} whole numbers are classes; --task regression reads them as numbers"
+    if task_name == "regression" and len(written) <= _MAX_INTEGER_CLASSES:
+        return f"labels: {len(written)} whole numbers are numbers; --task classification reads them as classes"
+    return None
+
+
+def _is_per_residue(values: list[Any], sequences: list[str], scored: list[int]) -> bool:
+    counts = [count_entries(value) for value in values]
+    matching = [
+        len(sequence) > 1 and count in (len(sequence), most)
+        for count, sequence, most in zip(counts, sequences, scored, strict=True)
+    ]
     # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
     words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
     repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
@@ -64,7 +92,7 @@ def _is_per_residue(values: list[Any], sequences: list[str]) -> bool:
 
 def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
     """Several label columns: yes or no in all of them, or numbers."""
-    written = {str(_class_text(value)).lower() for column in cells for value in column if not is_missing(value)}
+    written = {str(class_text(value)).lower() for column in cells for value in column if not is_missing(value)}
     if written <= {"0", "1", "true", "false"}:
         return "multilabel"
     for column, values in zip(columns, cells, strict=True):
@@ -113,14 +141,40 @@ def _parse_column(
     """One label column: a class name or a float per row, or a list of them, with None or NaN for no label."""
     parse = _PARSERS[task.kind]
     if not task.per_token:
-        return [parse(location, column, value) for location, value in zip(table.locations, values, strict=True)]
-    missing = None if task.kind == "classification" else math.nan
-    rows = []
-    for i, (location, value, sequence) in enumerate(zip(table.locations, values, sequences, strict=True)):
-        residues = _parse_residues(location, column, value, sequence, task.kind)
-        kept = masks[i] if masks is not None else [True] * len(residues)
-        rows.append([missing if not keep or r is None else r for r, keep in zip(residues, kept, strict=True)])
-    return rows
+        return [parse(Cell(location, column), value) for location, value in zip(table.locations, values, strict=True)]
+    assert masks is not None
+    return [
+        _parse_residues(Cell(location, column), value, sequence, mask, task.kind)
+        for location, value, sequence, mask in zip(table.locations, values, sequences, masks, strict=True)
+    ]
+
+
+def _parse_residues(cell: Cell, value: Any, sequence: str, mask: list[bool], kind: str) -> list[Any]:
+    """The labels of one row's residues: class names, or floats; None or NaN where there is none.
+
+    Args:
+        mask: which residues may have a label; after the last of them the cell may end.
+    """
+    if is_missing(value):
+        raise InputError(f"{cell}: the label is missing; {_SKIP}")
+    labels = entries(value, numbers=kind != "classification")
+    if len(labels) != len(sequence) and not (0 < len(labels) < len(sequence) and not any(mask[len(labels) :])):
+        raise InputError(
+            f"{cell}: expected {len(sequence)} labels, one per residue, got {len(labels)}; --scored_residues says how "
+            "many residues have labels, --mask_column which"
+        )
+    missing, parse = (None if kind == "classification" else math.nan), _PARSERS[kind]
+    labels += [None] * (len(sequence) - len(labels))
+    parsed = []
+    for number, (label, kept) in enumerate(zip(labels, mask, strict=True), start=1):
+        if not kept or is_missing(label):
+            parsed.append(missing)
+            continue
+        try:
+            parsed.append(parse(Cell(cell.location, cell.column, number), label))
+        except InputError as error:
+            raise InputError(f"{error}; --mask_column marks residues without a label") from None
+    return parsed
 
 
 def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[Any], Task]:
@@ -134,104 +188,56 @@ def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[An
     return [index[name] for name in parsed], task
 
 
-def _parse_residues(location: RowLocation, column: str, value: Any, sequence: str, kind: str) -> list[Any]:
-    """The labels of one row's residues: class names, or floats; None where a list has a null."""
-    symbols = _symbols(value) if kind != "classification" else [_class_text(s) for s in _symbols(value, numbers=False)]
-    if is_missing(value):
-        raise InputError(f"{location}, column {column!r}: the label is missing")
-    if len(symbols) != len(sequence):
-        raise InputError(
-            f"{location}, column {column!r}: expected {len(sequence)} labels, one per residue, got {len(symbols)}"
-        )
-    if kind == "classification":
-        return symbols
-    return [None if symbol is None else _PARSERS[kind](location, column, symbol) for symbol in symbols]
-
-
-def _symbols(value: Any, numbers: bool = True) -> list[Any]:
-    """The per-residue entries of a cell: a list, numbers separated by white space, or one character each."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    text = str(value).strip()
-    parts = text.split()
-    if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
-        return [float(part) for part in parts] if numbers else parts
-    return list("".join(parts))
-
-
-def _label_length(value: Any) -> int:
-    if isinstance(value, str) and re.search(r"\d\.\d", value) and len(value.split()) == 1:
-        return 1  # one decimal number, whatever the number of its digits
-    return len(_symbols(value)) if isinstance(value, (str, list, tuple)) else 1
-
-
 def above_threshold(table: Table, column: str, values: list[Any], threshold: float) -> list[str]:
     """A column of numbers as `"1"` above a threshold and `"0"` elsewhere."""
     return [
-        str(int(_parse_finite(location, column, value) > threshold))
+        str(int(_parse_finite(Cell(location, column), value) > threshold))
         for location, value in zip(table.locations, values, strict=True)
     ]
 
 
-def _parse_finite(location: RowLocation, column: str, value: Any) -> float:
+def _parse_finite(cell: Cell, value: Any) -> float:
     if is_missing(value):
-        raise InputError(f"{location}, column {column!r}: the label is missing (got {value!r})")
+        raise InputError(f"{cell}: the label is missing (got {value!r}); {_SKIP}")
     number = parse_number(value)
     if number is None:
-        raise InputError(f"{location}, column {column!r}: expected a number, got {value!r}")
+        raise InputError(f"{cell}: expected a number, got {value!r}")
     if not math.isfinite(number):
-        raise InputError(f"{location}, column {column!r}: expected a finite number, got {value!r}")
+        raise InputError(f"{cell}: expected a finite number, got {value!r}")
     return number
 
 
-def _parse_binary(location: RowLocation, column: str, value: Any) -> float:
+def _parse_binary(cell: Cell, value: Any) -> float:
     if str(value).strip().lower() in ("true", "false"):
         return float(str(value).strip().lower() == "true")
-    number = _parse_finite(location, column, value)
+    number = _parse_finite(cell, value)
     if number not in (0.0, 1.0):
-        raise InputError(f"{location}, column {column!r}: expected 0 or 1, got {value!r}")
+        raise InputError(f"{cell}: expected 0 or 1, got {value!r}")
     return number
 
 
-def _parse_class(location: RowLocation, column: str, value: Any) -> str:
+def _parse_class(cell: Cell, value: Any) -> str:
     if is_missing(value):
-        raise InputError(f"{location}, column {column!r}: the label is missing (got {value!r})")
+        raise InputError(f"{cell}: the label is missing (got {value!r}); {_SKIP}")
     if isinstance(value, (list, tuple, dict)):
-        raise InputError(f"{location}, column {column!r}: expected one class, got {value!r}")
-    return _class_text(value)  # type: ignore[return-value]
+        raise InputError(f"{cell}: expected one class, got {value!r}")
+    return class_text(value)  # type: ignore[return-value]
 
 
 # By the kind of task: one label, or that of one residue.
-_PARSERS: dict[str, Callable[[RowLocation, str, Any], Any]] = {
+_PARSERS: dict[str, Callable[[Cell, Any], Any]] = {
     "regression": _parse_finite,
     "classification": _parse_class,
     "multilabel": _parse_binary,
 }
 
 
-def _class_text(value: Any) -> str | None:
+def class_text(value: Any) -> str | None:
+    """A cell as the name of a class, None if there is none."""
     if value is None:
         return None
     # A number that passed through a column of floats is still the same class.
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
-
-
-def parse_number(value: Any) -> float | None:
-    """A cell as a number, None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, np.number)):
-        return None
-    if isinstance(value, str) and ("_" in value or not re.fullmatch(r"[\s\w.+-]+", value, re.ASCII)):
-        return None  # float() would also take 1_000 and digits of other scripts
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return True
-    return isinstance(value, str) and value.strip().lower() in _MISSING
 
 
 def _class_names(table: Table, column: str, names: set[str]) -> tuple[str, ...]:
@@ -254,26 +260,3 @@ def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], 
         if len(distinct) < 2:
             only = next(iter(distinct), None)
             raise InputError(f"{table.source}, column {column!r}: every label is {only}, so there is nothing to learn")
-
-
-def is_mask(table: Table, column: str) -> bool:
-    """Whether a column holds 0 and 1 for each residue in at least one row, and so is meant as a mask."""
-    return any(all(symbol in ("0", "1", 0, 1) for symbol in _symbols(row.get(column))) for row in table.rows)
-
-
-def read_masks(table: Table, column: str, sequences: list[str]) -> list[list[bool]]:
-    """Which residues of each row have a label.
-
-    Raises:
-        InputError: naming the first row without a 0 or 1 for each residue.
-    """
-    masks = []
-    for location, row, sequence in zip(table.locations, table.rows, sequences, strict=True):
-        symbols = [parse_number(symbol) for symbol in _symbols(row.get(column))]
-        if len(symbols) != len(sequence) or not set(symbols) <= {0.0, 1.0}:
-            raise InputError(
-                f"{location}, column {column!r}: expected {len(sequence)} of 0 and 1, one per residue, got "
-                f"{len(symbols)} entries {str(row.get(column))[:20]!r}"
-            )
-        masks.append([symbol == 1.0 for symbol in symbols])
-    return masks

@@ -9,6 +9,8 @@ from ..errors import InputError
 from .readers import Row, RowLocation
 
 _LARGE_SHARE = 0.9  # DNA and RNA are recognised by this share of plain letters
+MOSTLY_NUCLEOTIDES = 0.95  # no protein of more than a few residues has this share of such letters
+_LONG = 30
 _MISSING = ("nan", "NaN", "None", "null")  # as programs write them; NA and NAN are peptides
 
 
@@ -38,6 +40,13 @@ def detect_alphabet(sequences: list[str]) -> str:
     if sum(counts[letter] for letter in "ACGTUN") < _LARGE_SHARE * sum(counts.values()):
         return "protein"
     return "rna" if counts["U"] > counts["T"] else "dna"
+
+
+def nucleotide_share(sequences: Sequence[str]) -> tuple[float, int]:
+    """The share of A, C, G, T, U and N in the long sequences of a table, 0 without any; and the first of these."""
+    long = [index for index, sequence in enumerate(sequences) if len(sequence) >= _LONG]
+    letters = "".join(sequences[index] for index in long).upper()
+    return sum(map(letters.count, "ACGTUN")) / max(1, len(letters)), long[0] if long else 0
 
 
 def check_letters(

@@ -6,10 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError, join_quoted, one_line
 from ..files import file_sha256
 from .arguments import DataArguments
+from .cells import is_missing, parse_number
 from .readers import Row, RowLocation, header_fields
 from .tables import FORMATS, SUFFIXES, read_rows, table_format
 
@@ -64,7 +66,17 @@ def load_table(args: DataArguments) -> Table:
         raise InputError(f"{args.data}: the table has no rows")
     if args.labels is not None:
         _join_labels(table, args, args.labels)
+    if args.decimal == ",":
+        table.rows = [{column: _with_point(cell) for column, cell in row.items()} for row in table.rows]
     return table
+
+
+def _with_point(cell: Any) -> Any:
+    """A cell of one or several numbers with decimal commas, with points; others as they are."""
+    if not isinstance(cell, str) or "," not in cell:
+        return cell
+    pointed = cell.replace(",", ".")
+    return pointed if all(parse_number(part) is not None or is_missing(part) for part in pointed.split()) else cell
 
 
 def _load_folder(folder: Path) -> Table:
@@ -127,23 +139,28 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     """Adds the columns of `--labels` to the rows of the same id, in place."""
     by_id: dict[str, Row] = {}
     for location, row in read_rows(labels):
-        if args.id_column not in row:
-            raise InputError(f"{labels}: no column {args.id_column!r} (--id_column), only {join_quoted(row)}")
-        key = str(row[args.id_column])
+        key = _id(location, row, args.id_column, labels, "--id_column")
         if key in by_id:
             raise InputError(f"{location}, column {args.id_column!r}: duplicate id {key!r}")
         by_id[key] = row
+    column, flag = args.sequence_id_column, "--sequence_id_column"
+    if column is None:
+        column, flag = args.id_column, "--id_column, or --sequence_id_column where it has another name there"
     seen: set[str] = set()
     for index, (location, row) in enumerate(zip(table.locations, table.rows, strict=True)):
-        if args.id_column not in row:
-            raise InputError(f"{location}: no column {args.id_column!r} (--id_column) to join {labels} by")
-        key = str(row[args.id_column])
+        key = _id(location, row, column, args.data, flag)
         if key not in by_id:
-            raise InputError(f"{location}, column {args.id_column!r}: {key!r} has no row in {labels}")
+            raise InputError(f"{location}, column {column!r}: {key!r} has no row in {labels}")
         if key in seen:
-            raise InputError(f"{location}, column {args.id_column!r}: duplicate id {key!r}")
+            raise InputError(f"{location}, column {column!r}: duplicate id {key!r}")
         seen.add(key)
-        if shared := sorted((set(row) & set(by_id[key])) - {args.id_column}):
+        if shared := sorted((set(row) & set(by_id[key])) - {column, args.id_column}):
             raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
         table.rows[index] = row | by_id[key]
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
+
+
+def _id(location: RowLocation, row: Row, column: str, source: str, flag: str) -> str:
+    if column not in row:
+        raise InputError(f"{source}: no column {column!r} ({flag}), only {join_quoted(row)}")
+    return str(row[column])

@@ -16,12 +16,13 @@ from ..alphabet_lyra import get_alphabet
 from ..errors import InputError, join_quoted
 from ..tasks import TASKS, Task
 from .arguments import DataArguments
-from .columns import Columns, find_columns
-from .filter import filter_rows
-from .labels import above_threshold, detect_task, is_mask, parse_labels, read_masks
+from .columns import Columns, find_columns, unused_columns
+from .filter import filter_rows, skip_unlabelled
+from .labels import IGNORE_INDEX, above_threshold, detect_task, explain_choice, parse_labels
 from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
 from .loading import Table, load_table
 from .readers import Row
+from .residues import coverage_notes, is_mask, read_masks, scored_lengths
 from .splits import SPLITS, assign_splits, check_leaks, read_splits, rows_by_split
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class CheckedData:
 
     Attributes:
         alphabet, pair_offset: as [`LyraTokenizer`] takes them.
+        sequence_columns: where the sequences were, of pairs both.
         sequences: of each split, without white space; of pairs as `PairAlphabet.align` writes them.
         labels: of each split, in the same order: numbers, or lists of them.
         rows: the original rows of each split, in the same order.
@@ -45,12 +47,18 @@ class CheckedData:
     task: Task
     alphabet: str
     pair_offset: int
+    sequence_columns: tuple[str, ...]
     sequences: dict[str, list[str]]
     labels: dict[str, list[Any]]
     rows: dict[str, list[Row]]
     sha256: str
     source: str
     notes: list[str]
+
+    @property
+    def letters(self) -> str:
+        """The letters of the training sequences."""
+        return "".join(sorted(set().union(*map(set, self.sequences["train"]))))
 
 
 @dataclass
@@ -89,13 +97,16 @@ def check(args: DataArguments) -> CheckedData:
     table = load_table(args)
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = find_columns(table, args)
-    table.splits = read_splits(table, columns, args)
+    table.splits = read_splits(table, columns, args, notes)
     notes += filter_rows(table, columns, args.where or [])
+    if args.missing_labels == "skip":
+        notes += skip_unlabelled(table, columns)
     sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
     labels, task = _check_labels(table, columns, args, sequences, notes)
-    splits = assign_splits(table, texts, args, notes)
+    splits = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
-    indices = rows_by_split(table, task, labels, splits)
+    indices = rows_by_split(table, task, labels, splits, notes)
+    notes += unused_columns(table, columns)
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
     def by_split(values: list[Any]) -> dict[str, list[Any]]:
@@ -105,6 +116,7 @@ def check(args: DataArguments) -> CheckedData:
         task=task,
         alphabet=alphabet,
         pair_offset=args.pair_offset,
+        sequence_columns=columns.sequences,
         sequences=by_split(texts),
         labels=by_split(labels),
         rows=by_split(table.rows),
@@ -147,15 +159,18 @@ def _check_labels(
             above_threshold(table, column, values, args.label_threshold)
             for column, values in zip(columns.labels, cells, strict=True)
         ]
-    task_name = args.task or detect_task(table.source, list(columns.labels), cells, sequences)
+    scored = scored_lengths(table, columns.scored, columns.scored_number, sequences)
+    task_name = args.task or detect_task(table.source, list(columns.labels), cells, sequences, scored)
     masks = None
     if TASKS[task_name].per_token:
-        if columns.mask is not None and (args.mask_column or is_mask(table, columns.mask)):
-            masks = read_masks(table, columns.mask, sequences)
-            notes.append(f"labels: of the residues marked 1 in column {columns.mask!r}")
-    elif args.mask_column is not None:
-        raise InputError(f"--mask_column: only for per-residue tasks; the task is {task_name}")
+        masks = _check_masks(table, columns, args, sequences, scored, notes)
+    else:
+        for flag in ("mask_column", "scored_residues"):
+            if getattr(args, flag) is not None:
+                raise InputError(f"--{flag}: only for per-residue tasks; the task is {task_name}")
     labels, task = parse_labels(table, task_name, list(columns.labels), cells, sequences, masks)
+    if task.per_token:
+        notes += coverage_notes(table, [_present(row, task) for row in labels])
     if columns.unused_labels and args.label_columns is None:
         unused = join_quoted(columns.unused_labels)
         notes.append(f"labels: ignored, although named like label columns: {unused} (--label_columns)")
@@ -164,7 +179,29 @@ def _check_labels(
         notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")
     names = ", ".join(map(repr, columns.labels))
     notes.append(f"labels: {names}, task {task.name}{_suffix(args.task)}, {shown}")
+    if args.task is None and len(cells) == 1 and (choice := explain_choice(task_name, cells[0])):
+        notes.append(choice)
     return labels, task
+
+
+def _check_masks(
+    table: Table, columns: Columns, args: DataArguments, sequences: list[str], scored: list[int], notes: list[str]
+) -> list[list[bool]]:
+    """Which residues may have a label."""
+    mask = columns.mask if columns.mask and (args.mask_column or is_mask(table, columns.mask)) else None
+    if columns.scored is not None:
+        notes.append(f"labels: of as many residues, from the first, as column {columns.scored!r} says")
+    elif columns.scored_number is not None:
+        notes.append(f"labels: of the first {columns.scored_number} residues")
+    if mask is not None:
+        notes.append(f"labels: of the residues marked 1 in column {mask!r}")
+    return read_masks(table, mask, sequences, scored)
+
+
+def _present(labels: list[Any], task: Task) -> list[bool]:
+    """Whether each label of the residues of a row is there."""
+    values = np.asarray(labels, dtype=float).reshape(-1)
+    return list(values != IGNORE_INDEX if task.kind == "classification" else ~np.isnan(values))
 
 
 def _suffix(given: Any) -> str:

@@ -1,4 +1,4 @@
-"""Reading tables of sequences: CSV, TSV, JSON lines, Parquet and FASTA, each also gzipped.
+"""Reading tables of sequences: CSV, TSV, JSON lines, Parquet, XLSX and FASTA, each also gzipped.
 
 Rows are read one at a time, as dictionaries with their location, so that a table of any size can be streamed and every
 message can name its row.
@@ -6,18 +6,20 @@ message can name its row.
 
 import csv
 import gzip
+import io
 import itertools
 import json
 import re
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .fasta import read_fasta
 
 _PARQUET_BATCH = 1024
@@ -102,6 +104,29 @@ def read_parquet_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:
             for values in batch.to_pylist():
                 row += 1
                 yield RowLocation(path, row), values
+
+
+def read_xlsx_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:
+    """The rows of the first sheet of a spreadsheet; the first row names the columns."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise InputError(f"{path}: reading .xlsx needs openpyxl: pip install 'lyra-bio[xlsx]'") from None
+    with _open_binary(path) as file:
+        try:
+            sheet = openpyxl.load_workbook(io.BytesIO(file.read()), read_only=True, data_only=True).worksheets[0]
+        except (zipfile.BadZipFile, KeyError, ValueError, IndexError) as error:
+            raise InputError(f"{path}: not a readable .xlsx file ({one_line(error)})") from None
+    lines = sheet.iter_rows(values_only=True)
+    header = ["" if name is None else str(name).strip() for name in next(lines, ())]
+    named = [index for index, name in enumerate(header) if name]
+    check_columns(path, [header[index] for index in named])
+    row = 0
+    for line, cells in enumerate(lines, start=2):
+        values = {header[index]: cells[index] if index < len(cells) else None for index in named}
+        if any(value is not None for value in values.values()):
+            row += 1
+            yield RowLocation(path, row, line), values
 
 
 def read_fasta_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:

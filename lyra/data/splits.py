@@ -1,26 +1,30 @@
 """The split of every row: given, drawn at random or by folds, and checked for leaks."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, join_quoted
 from ..tasks import Task
 from .arguments import DataArguments
+from .cells import is_missing
 from .columns import Columns
-from .labels import IGNORE_INDEX, is_missing
+from .labels import IGNORE_INDEX, class_text
 from .loading import SPLIT_NAMES, Table
 
 SPLITS = ("train", "validation", "test")
+_MAX_NAMED = 10
 
 
-def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str] | None:
+def read_splits(table: Table, columns: Columns, args: DataArguments, notes: list[str]) -> list[str] | None:
     """The splits that the data come with; None if they have none.
 
     Raises:
         InputError: naming the row whose split is none.
     """
+    if args.fold is not None and args.folds is None:
+        return _read_fold(table, columns, args.fold, notes)
     if table.splits is not None or columns.split is None:
         return table.splits
     values = [row.get(columns.split) for row in table.rows]
@@ -31,64 +35,171 @@ def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str
         return None  # a `set` or `partition` that means something else
     for location, value, name in zip(table.locations, values, names, strict=True):
         if name is None:
-            raise InputError(f"{location}, column {columns.split!r}: expected train, validation or test, got {value!r}")
+            raise InputError(
+                f"{location}, column {columns.split!r}: expected train, validation or test, got {value!r}; of a column "
+                "of folds --fold says which is the test split"
+            )
     return names  # type: ignore[return-value]
 
 
-def assign_splits(table: Table, sequences: list[str], args: DataArguments, notes: list[str]) -> list[str]:
+def _read_fold(table: Table, columns: Columns, fold: str, notes: list[str]) -> list[str]:
+    """The rows of one fold of a column of folds as the test split."""
+    folds = [class_text(row.get(columns.split)) for row in table.rows]  # type: ignore[arg-type]
+    for location, name in zip(table.locations, folds, strict=True):
+        if is_missing(name):
+            raise InputError(f"{location}, column {columns.split!r}: the fold is missing")
+    if fold not in folds:
+        known = sorted(set(folds), key=lambda name: (len(str(name)), str(name)))[:_MAX_NAMED]
+        raise InputError(
+            f"--fold: expected a value of column {columns.split!r} such as {join_quoted(known)}, got {fold!r}"
+        )
+    notes.append(f"split: test is fold {fold} of column {columns.split!r}, {folds.count(fold)} rows")
+    return ["test" if name == fold else "train" for name in folds]
+
+
+def assign_splits(
+    table: Table,
+    columns: Columns,
+    sequences: list[str],
+    labels: list[Any],
+    task: Task,
+    args: DataArguments,
+    notes: list[str],
+) -> list[str]:
     """The split of every row; what was decided is added to the notes.
+
+    Rows that are not yet in a split are drawn at random: equal sequences together, those of a group together, and of
+    every class about the same share.
 
     Raises:
         InputError: if folds are asked for that cannot be made.
     """
     splits = list(table.splits or ["train"] * len(sequences))
+    groups = None if columns.group is None else [row.get(columns.group) for row in table.rows]
+    blocks, strata = _blocks(sequences, groups), _strata(labels, task)
     if table.splits is None:
-        notes.append("split: the table has none; rows are drawn at random, equal sequences together (--split_seed)")
+        kept = "equal sequences" if groups is None else f"equal sequences and rows of one {columns.group!r}"
+        notes.append(f"split: the table has none; rows are drawn at random, {kept} together (--split_seed)")
+    elif groups is not None and (straddling := _straddling(groups, splits)):
+        notes.append(f"split: {straddling} values of {columns.group!r} have rows in more than one split of the table")
     if args.folds is not None:
-        notes.append(_take_fold(table, args, splits, sequences))
+        notes.append(_take_fold(table, args, splits, blocks, strata))
     available = splits.count("train")
     for split, fraction in (("test", args.test_fraction), ("validation", args.validation_fraction)):
         if split not in splits:
-            _sample_split(splits, sequences, split, round(fraction * available), args.split_seed)
+            draw = _Draw(blocks, strata, splits, split, args.split_seed)
+            draw.move(round(fraction * available))
             notes.append(
                 f"split: {splits.count(split)} of the {available} training rows become {split}, seed {args.split_seed}"
             )
     return splits
 
 
-def _take_fold(table: Table, args: DataArguments, splits: list[str], sequences: list[str]) -> str:
+def _blocks(sequences: list[str], groups: list[Any] | None) -> list[list[int]]:
+    """The rows that stay together, in the order of their first one: those of equal sequences, and those of a group."""
+    parent = list(range(len(sequences)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for keys in ([sequence.upper() for sequence in sequences], groups or []):
+        first: dict[Any, int] = {}
+        for row, key in enumerate(keys):
+            if not is_missing(key):
+                parent[root(row)] = root(first.setdefault(key, row))
+    blocks: dict[int, list[int]] = defaultdict(list)
+    for row in range(len(sequences)):
+        blocks[root(row)].append(row)
+    return list(blocks.values())
+
+
+def _strata(labels: list[Any], task: Task) -> list[int]:
+    """The rarest class of each row, also of its residues; of a regression always the same."""
+    if task.kind == "regression":
+        return [0] * len(labels)
+    found = [_classes(label, task) for label in labels]
+    counts = Counter(name for names in found for name in names)
+    return [min(names, key=lambda name: (counts[name], name), default=-1) for names in found]
+
+
+def _classes(label: Any, task: Task) -> set[int]:
+    """The classes of a row, or its labels that are 1."""
+    values = np.asarray(label, dtype=float).reshape(-1, task.num_outputs)
+    if task.kind == "classification":
+        return {int(value) for value in np.unique(values) if value != IGNORE_INDEX}
+    return {int(output) for output in np.flatnonzero((values == 1).any(axis=0))}
+
+
+def _straddling(groups: list[Any], splits: list[str]) -> int:
+    found = defaultdict(set)
+    for group, split in zip(groups, splits, strict=True):
+        found[group].add(split)
+    return sum(len(each) > 1 for each in found.values())
+
+
+def _take_fold(table: Table, args: DataArguments, splits: list[str], blocks: list[list[int]], strata: list[int]) -> str:
     """Makes one of `args.folds` parts of the rows the test split, in place."""
     if "test" in splits or "validation" in splits:
         raise InputError(f"{table.source}: --folds needs a table without a split, this one has one")
-    groups = _shuffled_groups(splits, sequences, args.split_seed, "test")
-    if args.folds > len(groups):  # type: ignore[operator]
-        raise InputError(f"--folds: expected at most {len(groups)}, one per different sequence, got {args.folds}")
-    for indices in groups[args.fold - 1 :: args.folds]:  # type: ignore[operator]
-        for index in indices:
-            splits[index] = "test"
+    draw = _Draw(blocks, strata, splits, "test", args.split_seed)
+    if args.folds > len(draw.blocks):  # type: ignore[operator]
+        raise InputError(
+            f"--folds: expected at most {len(draw.blocks)}, one per group of rows that stay together, got {args.folds}"
+        )
+    draw.deal(args.fold_number - 1, args.folds)  # type: ignore[arg-type]
     return f"split: test is fold {args.fold} of {args.folds}, {splits.count('test')} rows, seed {args.split_seed}"
 
 
-def _sample_split(splits: list[str], sequences: list[str], split: str, wanted: int, seed: int) -> None:
-    """Moves about `wanted` random training rows to another split, equal sequences together, in place."""
-    moved = 0
-    for indices in _shuffled_groups(splits, sequences, seed, split):
-        if moved >= max(1, wanted):
-            break
-        for index in indices:
-            splits[index] = split
-        moved += len(indices)
+class _Draw:
+    """Moves random training rows to another split, in place.
+
+    Args:
+        blocks: rows that stay together.
+        strata: of each row; of every one about the same share moves.
+    """
+
+    def __init__(self, blocks: list[list[int]], strata: list[int], splits: list[str], split: str, seed: int):
+        self.splits, self.split = splits, split
+        in_training = ([row for row in block if splits[row] == "train"] for block in blocks)
+        self.blocks = sorted(filter(None, in_training), key=lambda block: block[0])
+        np.random.default_rng([seed, SPLITS.index(split)]).shuffle(self.blocks)
+        counts = Counter(strata)
+        self.strata = [min((strata[row] for row in block), key=lambda s: (counts[s], s)) for block in self.blocks]
+
+    def move(self, wanted: int) -> None:
+        """Moves about `wanted` rows."""
+        rows = Counter()  # type: Counter[int]
+        for block, stratum in zip(self.blocks, self.strata, strict=True):
+            rows[stratum] += len(block)
+        quotas = _quotas(rows, max(1, wanted))
+        for block, stratum in zip(self.blocks, self.strata, strict=True):
+            if quotas[stratum] > 0:
+                self._take(block)
+                quotas[stratum] -= len(block)
+
+    def deal(self, fold: int, folds: int) -> None:
+        """Moves the rows of one of `folds` parts."""
+        order = sorted(range(len(self.blocks)), key=lambda index: self.strata[index])
+        for index in order[fold::folds]:
+            self._take(self.blocks[index])
+
+    def _take(self, block: list[int]) -> None:
+        for row in block:
+            self.splits[row] = self.split
 
 
-def _shuffled_groups(splits: list[str], sequences: list[str], seed: int, split: str) -> list[list[int]]:
-    """The training rows, those of equal sequences together, in random order."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, sequence in enumerate(sequences):
-        if splits[index] == "train":
-            groups[sequence.upper()].append(index)
-    keys = list(groups)
-    np.random.default_rng([seed, SPLITS.index(split)]).shuffle(keys)
-    return [groups[key] for key in keys]
+def _quotas(rows: Counter[int], wanted: int) -> dict[int, int]:
+    """How many of `wanted` rows are to come from each stratum: its share, and at least one where there is room."""
+    total, room = sum(rows.values()), wanted >= 2 * len(rows)
+    shares = {stratum: wanted * count / total for stratum, count in rows.items()}
+    quotas = {stratum: max(int(share), int(room and rows[stratum] > 2)) for stratum, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda stratum: shares[stratum] - quotas[stratum], reverse=True)
+    for stratum in by_remainder[: max(0, wanted - sum(quotas.values()))]:
+        quotas[stratum] += 1
+    return quotas
 
 
 def check_leaks(splits: list[str], sequences: list[str], labels: list[Any], drop: bool, notes: list[str]) -> list[str]:
@@ -120,8 +231,10 @@ def _same(a: Any, b: Any) -> bool:
     return a == b or str(a) == str(b)  # str, because NaN marks an unmeasured residue
 
 
-def rows_by_split(table: Table, task: Task, labels: list[Any], splits: list[str]) -> dict[str, list[int]]:
-    """The indices of the rows of each split.
+def rows_by_split(
+    table: Table, task: Task, labels: list[Any], splits: list[str], notes: list[str]
+) -> dict[str, list[int]]:
+    """The indices of the rows of each split; a note says of classes that a split lacks.
 
     Raises:
         InputError: if a split is empty or has too few different labels.
@@ -135,8 +248,21 @@ def rows_by_split(table: Table, task: Task, labels: list[Any], splits: list[str]
             )
     for split in SPLITS:
         values = [np.asarray(labels[i], dtype=float).reshape(-1, task.num_outputs) for i in indices[split]]
-        _check_distinct(table, task, np.concatenate(values), split)
+        joined = np.concatenate(values)
+        _check_distinct(table, task, joined, split)
+        if absent := _absent_classes(task, joined):
+            names = join_quoted(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
+            notes.append(f"split: no {split} row has {'class ' if task.kind == 'classification' else ''}{names}")
     return indices
+
+
+def _absent_classes(task: Task, labels: np.ndarray) -> list[str]:
+    """The classes, or outputs of a multi-label task, that labels `(items, outputs)` do not have."""
+    if task.kind == "regression":
+        return []
+    if task.kind == "classification":
+        return [name for index, name in enumerate(task.names) if not (labels == index).any()]
+    return [name for name, values in zip(task.names, labels.T, strict=True) if not (values == 1).any()]
 
 
 def _check_distinct(table: Table, task: Task, labels: np.ndarray, split: str) -> None:

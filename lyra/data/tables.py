@@ -43,6 +43,7 @@ FORMATS = {
     "parquet": TableFormat(
         (".parquet", ".pq"), readers.read_parquet_rows, writers.ParquetWriter, writers.join_parquet, compressible=False
     ),
+    "xlsx": TableFormat((".xlsx",), readers.read_xlsx_rows),
     "fasta": TableFormat((".fasta", ".fas", ".fa", ".faa", ".fna"), readers.read_fasta_rows),
 }
 SUFFIXES = {suffix: name for name, each in FORMATS.items() for suffix in each.suffixes}

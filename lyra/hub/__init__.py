@@ -5,7 +5,7 @@ from ..lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "card": ("example_sequence", "model_card"),
+        "card": ("example_sequences", "model_card"),
         "code": ("build_artifact", "code_sha256"),
         "publishing": ("publish", "repository_of"),
     },

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..alphabet_lyra import PairAlphabet, get_alphabet
+from ..alphabet_lyra import get_alphabet
 from ..metrics import METRICS
 from ..tasks import TASKS
 
@@ -25,7 +25,7 @@ def model_card(
     record: dict[str, Any],
     name: str,
     architecture: str,
-    example: str,
+    example: list[str],
     plot: str | None = None,
     test_use: str = SCORED_ONCE,
 ) -> ModelCard:
@@ -35,7 +35,7 @@ def model_card(
         record: what the run wrote to `metrics.json`.
         name: of the model.
         architecture: the class that was saved.
-        example: a sequence for the usage snippet.
+        example: what the tokenizer takes in the usage snippet, a sequence or a pair.
         plot: path of a picture beside the card.
         test_use: a sentence on how often the test split was scored.
     """
@@ -63,9 +63,9 @@ def model_card(
         outputs=", ".join(map(code, record["outputs"])),
         selection=_selection(record),
         test_use=test_use,
-        metrics=_rows(
-            (title(key), number(record["validation"].get(key)), number(v)) for key, v in record["test"].items()
-        ),
+        scope=_scope(record),
+        warnings=[escape(warning[0].upper() + warning[1:]) for warning in record.get("warnings", [])],
+        metrics=_metrics(record),
         plot=plot,
         plot_title=f"Test {title(record['selected_by'])}",
         data_name=code(data["name"]),
@@ -73,7 +73,7 @@ def model_card(
         n=record["n"],
         notes=" ".join(_sentences(data["notes"])),
         auto_class=architecture.replace("Lyra", "AutoModel", 1),
-        example=json.dumps(example),
+        example=", ".join(map(json.dumps, example)),
         settings=_rows(settings.items()),
     )
 
@@ -98,11 +98,33 @@ def _results(record: dict[str, Any]) -> list[EvalResult]:
             dataset_name=record["data"]["name"],
             dataset_split="test",
             metric_type=key,
-            metric_name=METRICS[key].title,
+            metric_name=metric_title(key, record),
             metric_value=round(value, 6),
         )
         for key, value in scores_of(record).items()
     ]
+
+
+def _scope(record: dict[str, Any]) -> str:
+    """What the metrics are computed over."""
+    residues = record.get("labelled_residues")
+    if residues is None:
+        return "Every metric is computed over the whole split."
+    return (
+        f"Every metric is computed over the labelled residues of the whole split: {residues['validation']:,} for "
+        f"validation and {residues['test']:,} for test."
+    )
+
+
+def _metrics(record: dict[str, Any]) -> str:
+    """The table of scores, beside those of the linear model where there is one."""
+    columns = {"validation": record["validation"], "test": record["test"]}
+    if linear := record.get("linear"):
+        columns |= {"linear model, validation": linear["validation"], "linear model, test": linear["test"]}
+    lines = [f"| metric | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for key in record["test"]:
+        lines.append(_rows([(metric_title(key, record), *(number(scores.get(key)) for scores in columns.values()))]))
+    return "\n".join(lines)
 
 
 def _selection(record: dict[str, Any]) -> str:
@@ -113,17 +135,24 @@ def _selection(record: dict[str, Any]) -> str:
     return f"{by} (an ensemble of {len(record['members'])} models, epochs {epochs})."
 
 
-def example_sequence(alphabet: str, pair_offset: int = 0) -> str:
-    """A sequence of 30 random letters, for an alphabet of pairs aligned with a partner of 10; always the same."""
+def example_sequences(alphabet: str, pair_offset: int = 0) -> list[str]:
+    """What the tokenizer takes: a sequence of 30 random letters, for an alphabet of pairs also a partner of 10 (or, of
+    a greater offset, fewer); always the same."""
     rng = np.random.default_rng(0)
     letters = get_alphabet(alphabet)
     first, *second = ("".join(rng.choice(list(member.letters), 30)) for member in letters.members)
-    return letters.align(first, second[0][:10], pair_offset) if isinstance(letters, PairAlphabet) else first
+    return [first, *(partner[: max(1, min(10, 30 - pair_offset))] for partner in second)]
 
 
 def title(metric: str) -> str:
     """A metric as people write it."""
     return METRICS[metric].title if metric in METRICS else escape(metric)
+
+
+def metric_title(metric: str, record: dict[str, Any]) -> str:
+    """A metric as people write it; that of several outputs is their mean."""
+    several = len(record["outputs"]) > 1 and TASKS[record["task"]].kind != "classification"
+    return title(metric) + f" (mean over {len(record['outputs'])} outputs)" * (several and metric in METRICS)
 
 
 def number(value: float | None) -> str:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError,
 from ..errors import InputError, one_line
 from ..files import read_json
 from ..tasks import TASKS
-from .card import example_sequence, model_card, scores_of
+from .card import example_sequences, model_card, scores_of
 from .checks import check_folder
 from .code import build_artifact, without_name
 
@@ -155,11 +155,16 @@ def _check_names_and_files(folder: Path, repo_id: str) -> None:
 
 def _check_model(folder: Path) -> None:
     """The weights must load, and predict finite numbers."""
+    import torch
+
     from ..inference.loading import load_model
-    from ..inference.logits import compute_logits
 
     model, tokenizer = load_model(str(folder))
-    compute_logits(model, tokenizer, [example_sequence(tokenizer.alphabet, tokenizer.pair_offset)])
+    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    with torch.no_grad():
+        logits = model(**tokenizer(*example, return_tensors="pt")).logits
+    if not logits.isfinite().all():
+        raise InputError(f"{folder}: the model's predictions are not finite numbers; it diverged or is damaged")
 
 
 def _check_card(folder: Path) -> None:
@@ -203,7 +208,7 @@ def _check_user_name(folder: Path, owner: str) -> None:
     record, settings = read_json(folder / "metrics.json"), read_json(folder / "tokenizer_config.json")
     own = [*shlex.split(record["command"])[2:], str(record["hyperparameters"].get("start_from"))]
     own += [] if record["data"]["hub_id"] else [record["data"]["name"]]
-    example = example_sequence(settings["alphabet"], settings["pair_offset"])
+    example = example_sequences(settings["alphabet"], settings["pair_offset"])
     architecture = read_json(folder / "config.json")["architectures"][0]
     generated = str(model_card(record, "", architecture, example)).splitlines()
     card = without_name((folder / "README.md").read_text(encoding="utf-8"))

@@ -27,10 +27,12 @@ def check_paths(model: str, source: str, output: str) -> None:
         raise InputError(f"{model}: no such folder, and the Hub is disabled (HF_HUB_OFFLINE)")
 
 
-def check_vectors_path(output: str) -> None:
-    """Raises InputError if vectors cannot be written to a file of that name."""
-    if Path(output).suffix not in (".npz", ".parquet"):
-        raise InputError(f"{output}: expected a file ending in .npz or .parquet")
+def check_vectors_path(output: str, vectors: str) -> None:
+    """Raises InputError if vectors, of this kind, cannot be written to a file of that name."""
+    if Path(output).suffix not in (".npz", ".parquet", ".csv"):
+        raise InputError(f"{output}: expected a file ending in .npz, .parquet or .csv")
+    if Path(output).suffix == ".csv" and vectors == "residue":
+        raise InputError(f"{output}: vectors of residues need .npz or .parquet, a row of .csv has one vector")
 
 
 def check_checkpoint(folder: Path) -> None:

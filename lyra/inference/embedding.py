@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from ..data.readers import Row
-from ..data.writers import ParquetWriter, arrow_table
+from ..data.writers import CsvWriter, ParquetWriter, arrow_table
 from ..errors import InputError
 from ..files import write_then_rename
 from .checks import check_paths, check_vectors_path
@@ -36,7 +36,8 @@ def embed(
     Args:
         model_name: a checkpoint folder or Hub id, of any head.
         source: table to read.
-        output: `.npz` with `embeddings` and `lengths`, or `.parquet` with the table's columns and `embedding`.
+        output: `.npz` with `embeddings` and `lengths`; `.parquet` with the table's columns and `embedding`; or, for one
+            vector per sequence, `.csv` with the table's columns and `embedding_0`, `embedding_1`, ...
         vectors: `"mean"` for one vector per sequence, `"residue"` for one per residue; in an `.npz` those of all
             sequences follow each other, and `lengths` says how many each has.
         sequence_column, pair_column, unknown, device, revision: as in [`predict`].
@@ -44,7 +45,7 @@ def embed(
     Returns:
         The number of sequences.
     """
-    check_vectors_path(output)
+    check_vectors_path(output, vectors)
     if vectors not in ("mean", "residue"):
         raise InputError(f"--vectors: expected 'mean' or 'residue', got {vectors!r}")
     check_paths(model_name, source, output)
@@ -57,9 +58,10 @@ def embed(
         return model(input_ids).last_hidden_state
 
     sequences = 0
-    writer_class = _NpzWriter if Path(output).suffix == ".npz" else _ParquetVectors
+    reader = ChunkReader(source, tokenizer, model.config.training_data, sequence_column, pair_column, unknown)
+    writer_class = _WRITERS[Path(output).suffix]
     with write_then_rename(output) as partial, writer_class(partial, model.config.hidden_size, vectors) as writer:
-        for chunk in ChunkReader(source, tokenizer, sequence_column, pair_column, unknown).chunks():
+        for chunk in reader.chunks():
             residues = map_batches(states, model, tokenizer.encode_bulk(chunk.texts), per_token=True)
             arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
             writer.write(chunk.rows, arrays)
@@ -120,3 +122,26 @@ class _ParquetVectors:
 
     def __exit__(self, *exception: Any) -> None:
         self._file.close()
+
+
+class _CsvVectors:
+    """Streams the table's rows with a column for each number of their vectors."""
+
+    def __init__(self, path: Path, size: int, vectors: str):
+        self._file = CsvWriter(str(path), None, header=True)
+        self.names = [f"embedding_{i}" for i in range(size)]
+
+    def __enter__(self) -> "_CsvVectors":
+        return self
+
+    def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:
+        if taken := [name for row in rows for name in self.names if name in row]:
+            raise InputError(f"the input already has a column {taken[0]!r}; rename it first")
+        vectors = (dict(zip(self.names, map(str, each[0]), strict=True)) for each in arrays)
+        self._file.write([row | vector for row, vector in zip(rows, vectors, strict=True)])
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.close()
+
+
+_WRITERS: dict[str, Any] = {".npz": _NpzWriter, ".parquet": _ParquetVectors, ".csv": _CsvVectors}

@@ -43,8 +43,8 @@ def predict(
     Args:
         model_name: a checkpoint folder or Hub id.
         source: table to read; `output`: table to write, in the format of its suffix.
-        sequence_column: found by its name by default.
-        pair_column: of a model of pairs, the column of the second sequences; found by its name by default.
+        sequence_column: by default that of the training data, or else found by its name.
+        pair_column: of a model of pairs, the column of the second sequences, found in the same way.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
         device: by default the GPU where there is one, of several processes each its own.
         revision: of a Hub repository.
@@ -65,7 +65,7 @@ def predict(
     folder = Path(output).with_name(f".partial-{Path(output).name}")
     fingerprint: dict[str, Any] = {"the table": _table_sha256(source), "the model": _model_sha256(model)}
     fingerprint |= {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
-    reader = ChunkReader(source, tokenizer, sequence_column, pair_column, unknown)
+    reader = ChunkReader(source, tokenizer, model.config.training_data, sequence_column, pair_column, unknown)
     with _locked_parts(folder, output) if rank == 0 else nullcontext():
         try:
             if rank == 0:

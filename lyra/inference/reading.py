@@ -1,14 +1,15 @@
 """The rows of a table to predict for, in chunks of bounded size, checked."""
 
+import sys
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from ..alphabet_lyra import get_alphabet
+from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
 from ..data.columns import PAIR_COLUMNS, SEQUENCE_COLUMNS, find_column
-from ..data.letters import align_pairs, check_letters, read_sequences
+from ..data.letters import MOSTLY_NUCLEOTIDES, align_pairs, check_letters, nucleotide_share, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import read_rows
 from ..errors import InputError
@@ -36,7 +37,8 @@ class ChunkReader:
     Args:
         source: the table.
         tokenizer: of the model.
-        sequence_column, pair_column: found by their names by default.
+        trained_on: what the config says of the training data.
+        sequence_column, pair_column: by default those of the training data, or else found by their names.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
 
     Raises:
@@ -47,6 +49,7 @@ class ChunkReader:
         self,
         source: str,
         tokenizer: LyraTokenizer,
+        trained_on: dict[str, Any] | None,
         sequence_column: str | None = None,
         pair_column: str | None = None,
         unknown: str = "error",
@@ -59,9 +62,12 @@ class ChunkReader:
             raise InputError(f"{source}: the table has no rows")
         self._rows = chain([first], rows)
         names = list(first[1])
-        self.columns = [find_column(source, names, sequence_column, SEQUENCE_COLUMNS, "sequence")]
+        trained = [*(trained_on or {}).get("columns", []), None, None]
+        self._letters = (trained_on or {}).get("letters")
+        self._suspected = False
+        self.columns = [_find(source, names, sequence_column, trained[0], SEQUENCE_COLUMNS, "sequence")]
         if len(self.alphabet.members) == 2:
-            self.columns.append(find_column(source, names, pair_column, PAIR_COLUMNS, "pair"))
+            self.columns.append(_find(source, names, pair_column, trained[1], PAIR_COLUMNS, "pair"))
         elif pair_column is not None:
             raise InputError(f"--pair_column: this model takes single sequences; its alphabet is {tokenizer.alphabet}")
 
@@ -84,5 +90,34 @@ class ChunkReader:
         sequences = [read_sequences(locations, rows, column) for column in self.columns]
         for column, letters, member in zip(self.columns, sequences, self.alphabet.members, strict=True):
             check_letters(locations, letters, column, member, self.unknown)
+        if self.alphabet.letters == AMINO_ACIDS:
+            self._check_kind(locations, sequences[0])
         texts = align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset)
         return Chunk(locations, rows, texts)
+
+    def _check_kind(self, locations: list[RowLocation], sequences: list[str]) -> None:
+        """Nucleotides are letters of a protein, too, and a protein model would predict something for them."""
+        share, index = nucleotide_share(sequences)
+        if share < MOSTLY_NUCLEOTIDES or self._suspected:
+            return
+        found = f"{locations[index]}: {share:.0%} of the letters of the long sequences are A, C, G, T, U or N"
+        if self._letters and not set(self._letters.upper()) <= set("ACGTUN"):
+            raise InputError(f"{found}, as of DNA or RNA; the model was trained on proteins")
+        print(f"warning: {found}, as of DNA or RNA; the model reads proteins", file=sys.stderr)
+        self._suspected = True
+
+
+def _find(
+    source: str, names: list[str], given: str | None, trained: str | None, usual: tuple[str, ...], what: str
+) -> str:
+    """The column that the user named, or that of the training data, or one with a usual name."""
+    if given is None and trained in names:
+        return str(trained)
+    try:
+        found = find_column(source, names, given, usual, what)
+    except InputError as error:
+        told = "" if given or not trained else f"; the model was trained on column {trained!r}"
+        raise InputError(f"{error}{told}") from None
+    if given is None and trained is not None:
+        print(f"{source}: the {what} column is {found!r}; in training it was {trained!r}")
+    return found

@@ -95,6 +95,7 @@ class TrainingDefaults:
         default=None, metadata={"help": "Stop after this many evaluations without a better validation metric."}
     )
     resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace the run that is in output_dir."})
 
 
 # Values outside are refused.
@@ -121,6 +122,8 @@ def check_arguments(values: Mapping[str, Any]) -> None:
     patience = values.get("early_stopping_patience")
     if patience is not None and patience < 1:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {patience}")
+    if values.get("overwrite_output_dir") and (values.get("resume") or values.get("resume_from_checkpoint")):
+        raise InputError("--overwrite_output_dir: not with --resume or --resume_from_checkpoint")
     ensemble = values.get("ensemble", 1)
     if ensemble < 1 or (ensemble > 1 and values.get("resume_from_checkpoint")):
         raise InputError(

@@ -14,19 +14,28 @@ from ..errors import InputError
 from ..files import LOCK, compare_fingerprint, file_sha256, read_json, write_json
 
 CHECKPOINTS, MEMBERS = "checkpoints", "members"
-_TO_REMOVE = ".partial"
+_TO_REMOVE, _RECORD = ".partial", "metrics.json"
 _CHECKSUMS, _FINGERPRINT, _STATE = "complete.json", "run.json", "trainer_state.json"
 
 
-def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: int) -> None:
-    """Raises InputError if a run cannot write to a folder, or would write into that of another run."""
+def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: int, overwrite: bool = False) -> None:
+    """Raises InputError if a run cannot write to a folder, or would write into that of another run.
+
+    Args:
+        overwrite: whether it may replace one.
+    """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
     # An interruption before the first checkpoint leaves these.
     leftovers = {CHECKPOINTS, LOCK}
     used = last_checkpoint(output) or (output.is_dir() and {item.name for item in output.iterdir()} - leftovers)
-    if used and not resume and not resume_from:
-        raise InputError(f"{output}: --output_dir is in use; choose another, or --resume an interrupted run")
+    if used and overwrite and not _is_run(output):
+        raise InputError(f"{output}: --overwrite_output_dir replaces a run, and this folder holds something else")
+    if used and not (resume or resume_from or overwrite):
+        raise InputError(
+            f"{output}: --output_dir is in use; choose another, --resume an interrupted run, or replace it with "
+            "--overwrite_output_dir"
+        )
     if resume and (output / MEMBERS).is_dir() and ensemble == 1:
         raise InputError(f"{output}: contains an ensemble; pass --ensemble with --resume")
     if resume_from and not Path(resume_from).is_dir():
@@ -36,9 +45,20 @@ def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: 
         raise InputError(f"{output}: --output_dir cannot be written")
 
 
+def _is_run(output: Path) -> bool:
+    return any((output / name).exists() for name in (_RECORD, CHECKPOINTS, MEMBERS))
+
+
+def remove_run(output: Path) -> None:
+    """Removes what would make a new run in a folder look finished or begun; its other files are replaced at the end."""
+    (output / _RECORD).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, MEMBERS):
+        shutil.rmtree(output / name, ignore_errors=True)
+
+
 def is_finished(output: Path) -> bool:
     """Whether a run wrote its results, all of them: the checkpoints go last."""
-    return (output / "metrics.json").exists() and not (output / CHECKPOINTS).exists()
+    return (output / _RECORD).exists() and not (output / CHECKPOINTS).exists()
 
 
 def remove_leftovers(output: Path) -> None:

@@ -38,11 +38,15 @@ from .checkpoints import (
     last_checkpoint,
     relocate,
     remove_leftovers,
+    remove_run,
     remove_unfinished,
     save_fingerprint,
 )
+from .diagnosis import find_problems
+from .linear import fit_linear
 from .model import Build, build_model
-from .record import check_new_columns, run_record, write_run
+from .progress import EpochLines
+from .record import check_new_columns, run_record, stack, write_run
 from .trainer import LyraTrainer, LyraTrainingArguments, global_batch_size
 
 # What a resumed run must have in common with the interrupted one, besides batch size, data and model.
@@ -87,7 +91,8 @@ def train(
     output = Path(args.output_dir)  # type: ignore[arg-type]
     main = args.process_index == 0
     if main:
-        check_output(output, args.resume, args.resume_from_checkpoint, model_args.ensemble)
+        overwrite = args.overwrite_output_dir
+        check_output(output, args.resume, args.resume_from_checkpoint, model_args.ensemble, overwrite)
     # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
     repository = None
     if main and args.push_to_hub:
@@ -99,6 +104,8 @@ def train(
         args.greater_is_better = greater_is_better(args.metric_for_best_model)
         if main:
             print(*prepared.notes, sep="\n", flush=True)
+            if args.overwrite_output_dir:
+                remove_run(output)
         job = Job(prepared, data_args, model_args, args, build, command, started)
         record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
         state = PartialState()
@@ -125,7 +132,7 @@ class Job:
     command: str
     started: float
 
-    def run(self, output: Path, args: LyraTrainingArguments) -> dict[str, Any]:
+    def run(self, output: Path, args: LyraTrainingArguments, is_member: bool = False) -> dict[str, Any]:
         """Trains one model into a folder; returns its record, of the first process only."""
         args, data, main = copy.copy(args), self.data, args.process_index == 0
         fingerprint = self._fingerprint(args)
@@ -160,7 +167,7 @@ class Job:
         history = trainer.state.log_history
         seconds = round(history[-1]["train_runtime"], 1)
         training = {"best_epoch": _best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
-        return self._score_and_write(output, args, model, training, history)
+        return self._score_and_write(output, args, model, training, history, compare=not is_member)
 
     def _train(
         self, model: LyraClassificationModel, args: LyraTrainingArguments, output: Path, checkpoint: Path | None
@@ -179,6 +186,9 @@ class Job:
             eval_dataset=self.data.dataset["validation"],
             processing_class=self.data.tokenizer,
         )
+        for callback in EpochLines.replaced:
+            trainer.remove_callback(callback)
+        trainer.add_callback(EpochLines(str(args.metric_for_best_model)))
         trainer.add_callback(RunCallback(trainer.accelerator, kept, patience))
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         return trainer
@@ -191,7 +201,7 @@ class Job:
             args = copy.copy(self.args)
             args.seed, args.resume = seed, True  # a folder of this run is new, or of its interruption
             with _removing_empty_folders(output):
-                self.run(folders[-1], args)
+                self.run(folders[-1], args, is_member=True)
         if self.args.process_index != 0:
             return {}
         models = [load_model(str(folder))[0] for folder in folders]
@@ -201,7 +211,7 @@ class Job:
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
         seconds = sum(member["training_seconds"] for member in members)
         training = {"members": members, "training_seconds": round(seconds, 1)}
-        return self._score_and_write(output, self.args, model, training, [])
+        return self._score_and_write(output, self.args, model, training, [], compare=True)
 
     def _fingerprint(self, args: LyraTrainingArguments) -> dict[str, Any]:
         """What must not change when a run is resumed."""
@@ -221,12 +231,14 @@ class Job:
         model: LyraClassificationModel,
         training: dict[str, Any],
         history: list[Any],
+        compare: bool,
     ) -> dict[str, Any]:
         """Scores both splits and fills the folder; returns the record.
 
         Args:
             training: what the record says of the training.
             history: the log of the Trainer, empty for an ensemble.
+            compare: whether to fit a linear model, too.
         """
         data = self.data
         validation = compute_logits(model, data.tokenizer, data.sequences["validation"])
@@ -236,6 +248,9 @@ class Job:
         predictions = {"validation": validation, "test": test}
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)
         record |= {"command": self.command} | training
+        if compare:
+            record["linear"] = fit_linear(data, record["selected_by"], args.seed)
+        record["warnings"] = find_problems(data, record, stack(data, test.logits))
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)
         write_run(output, model, data, test, record, history)

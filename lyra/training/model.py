@@ -17,7 +17,12 @@ from .arguments import ModelArguments, parse_overrides
 
 _QUANTILES = 256
 # Of the config those that do not follow from the data.
-_FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {"alphabet", "ensemble_size", *LABEL_FIELDS}
+_FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {
+    "alphabet",
+    "ensemble_size",
+    "training_data",
+    *LABEL_FIELDS,
+}
 
 Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
 
@@ -40,6 +45,7 @@ def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Lyr
         **dict.fromkeys(LABEL_FIELDS),
         **_label_fields(model_args, data),
         "ensemble_size": 1,
+        "training_data": {"columns": list(data.sequence_columns), "letters": data.letters},
     }
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:

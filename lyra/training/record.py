@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import os
 import platform
 import shutil
@@ -19,7 +18,7 @@ from ..data.arguments import DataArguments
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..data.tables import TableWriter
-from ..hub.card import example_sequence, model_card
+from ..hub.card import example_sequences, model_card
 from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
 from ..metrics import METRICS
@@ -72,6 +71,7 @@ def run_record(
         "validation": scores["validation"],
         "test": scores["test"],
         "n": {split: len(data.rows[split]) for split in data.rows},
+        "labelled_residues": _labelled_residues(data),
         "parameters": model.num_parameters(),
         "data": {
             "name": Path(data.source).name if os.path.exists(data.source) else data.source,
@@ -104,6 +104,17 @@ def run_record(
     }
 
 
+def _labelled_residues(data: Prepared) -> dict[str, int] | None:
+    """The residues of each split that have a label, where residues have labels."""
+    if not data.task.per_token:
+        return None
+    labels = {split: data.label_array(split).reshape(-1, data.task.num_outputs) for split in data.rows}
+    return {
+        split: int(((values != IGNORE_INDEX) & ~np.isnan(values.astype(float))).any(axis=1).sum())
+        for split, values in labels.items()
+    }
+
+
 def write_run(
     output: Path,
     model: LyraClassificationModel,
@@ -126,10 +137,9 @@ def write_run(
     if history:
         plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
     plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
-    example = example_sequence(data.tokenizer.alphabet, data.tokenizer.pair_offset)
-    model_card(record, output.absolute().name, type(model).__name__, example, f"plots/{plot}").save(
-        partial / "README.md"
-    )
+    example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset)
+    card = model_card(record, output.absolute().name, type(model).__name__, example, plot and f"plots/{plot}")
+    card.save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for item in partial.iterdir():
         _move(item, output / item.name)
@@ -143,22 +153,36 @@ def _move(item: Path, target: Path) -> None:
     os.replace(item, target)
 
 
-def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str:
-    """Plots the predictions for the test rows, as [`stack`] has them; returns the name of the first file."""
-    labels, names, selected = data.label_array("test"), data.task.names, record["selected_by"]
-    title = METRICS[selected].title if selected in METRICS else selected
-    score = f"test {title} {record['test'].get(selected, math.nan):.3f}"
+def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str | None:
+    """Plots the predictions for the test rows, as [`stack`] has them; returns the name of the first file, if any."""
+    labels, names = data.label_array("test"), data.task.names
     if data.task.kind == "regression":
-        labels = labels.reshape(values.shape)
-        files = ["measured.png"] if len(names) == 1 else [f"measured_{i}.png" for i in range(len(names))]
-        for i, (name, file) in enumerate(zip(names, files, strict=True)):
-            present = ~np.isnan(labels[:, i])
-            plot_measured(values[present, i], labels[present, i], score if len(names) == 1 else name, folder / file)
-        return files[0]
-    if data.task.kind == "classification":
-        present = labels != IGNORE_INDEX
-        plot_roc(values[present], labels[present], names, score, folder / "roc.png")
-        plot_confusion(values[present], labels[present], names, score, folder / "confusion.png")
-        return "confusion.png"
-    plot_roc(values, labels.reshape(values.shape), names, score, folder / "roc.png")
-    return "roc.png"
+        return _plot_regression(folder, data, values, labels.reshape(values.shape), record)
+    if data.task.kind == "multilabel":
+        drawn = plot_roc(values, labels.reshape(values.shape), names, _score(record, "auroc"), folder / "roc.png")
+        return "roc.png" if drawn else None
+    present = labels != IGNORE_INDEX
+    plot_roc(values[present], labels[present], names, _score(record, "auroc"), folder / "roc.png")
+    title = _score(record, record["selected_by"])
+    plot_confusion(values[present], labels[present], names, title, folder / "confusion.png")
+    return "confusion.png"
+
+
+def _plot_regression(
+    folder: Path, data: Prepared, values: np.ndarray, labels: np.ndarray, record: dict[str, Any]
+) -> str:
+    names, selected = data.task.names, record["selected_by"]
+    items = "residues" if data.task.per_token else "sequences"
+    files = ["measured.png"] if len(names) == 1 else [f"measured_{i}.png" for i in range(len(names))]
+    for i, (name, file) in enumerate(zip(names, files, strict=True)):
+        present = ~np.isnan(labels[:, i])
+        title = _score(record, selected) if len(names) == 1 else f"{name}: {_score(record, selected, f'{name}_')}"
+        plot_measured(values[present, i], labels[present, i], items, title, folder / file)
+    return files[0]
+
+
+def _score(record: dict[str, Any], metric: str, output: str = "") -> str:
+    """A test score as the title of a plot."""
+    title = METRICS[metric].title if metric in METRICS else metric
+    value = record["test"].get(output + metric)
+    return "test" if value is None else f"test {title} {value:.3f}"

@@ -54,6 +54,18 @@ class LyraTrainer(Trainer):
         worst = -math.inf if self.args.greater_is_better else math.inf
         return scores if selected == "loss" else {selected: worst} | scores
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Of two epochs with the same metric, as of a model that predicts one class, that with the lower loss."""
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        losses = {entry["step"]: entry["eval_loss"] for entry in self.state.log_history if "eval_loss" in entry}
+        value = metrics.get(f"eval_{self.args.metric_for_best_model}")
+        best = losses.get(self.state.best_global_step)
+        if value != self.state.best_metric or best is None or not metrics["eval_loss"] < best:
+            return False
+        self.state.best_global_step = self.state.global_step
+        return True
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(train_dataset)
         return _EpochSampler(sampler, self) if hasattr(sampler, "generator") else sampler

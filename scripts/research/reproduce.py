@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from linear_baseline import fit_and_score
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -28,13 +27,14 @@ from reference_models import build_cnn, build_transformer
 from lyra.cli.flags import instance
 from lyra.data import DataArguments, prepare
 from lyra.errors import InputError
-from lyra.hub import example_sequence, model_card
+from lyra.hub import example_sequences, model_card
 from lyra.hub.card import SCORED_ONCE
 from lyra.hub.code import LICENSE
 from lyra.inference import compute_logits, load_model
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
+from lyra.training.linear import fit_linear
 from lyra.training.record import plot_test, stack
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
     **RECIPES,
 }
 BUILDS = {"cnn": build_cnn, "transformer": build_transformer}
+_LINEAR_ROWS = 200_000
 _TITLES = {
     "linear": "linear",
     "cnn": "CNN",
@@ -191,7 +192,8 @@ def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: P
 
 def _run_linear(data_args: DataArguments, metric: str, seed: int, file: Path, command: str) -> None:
     data = prepare(data_args)
-    record = fit_and_score(data, metric, seed)
+    record = fit_linear(data, metric, seed, _LINEAR_ROWS)
+    assert record is not None
     record["n"] = {split: len(rows) for split, rows in data.rows.items()}
     record["data"] = {"name": Path(data.source).name, "sha256": data.sha256}
     record["versions"] = {"numpy": np.__version__, "torch": torch.__version__}
@@ -237,8 +239,10 @@ def release(task: dict[str, Any], runs: Path, data_dir: Path) -> None:
     for code in target.glob("*.py"):  # which `make artifacts` and `lyra publish` add
         code.unlink()
     shutil.copy(folder / "metrics.json", target)
-    sequence = example_sequence(tokenizer.alphabet, tokenizer.pair_offset)
-    example = {"sequence": sequence, "logits": compute_logits(model, tokenizer, [sequence]).logits[0].tolist()}
+    sequences = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    with torch.no_grad():
+        logits = model(**tokenizer(*sequences, return_tensors="pt")).logits[0]
+    example = {"sequences": sequences, "logits": logits.tolist()}
     (target / "example.json").write_text(json.dumps(example | _machine(), indent=2) + "\n")
     write_card(task, data_dir)
 
@@ -266,8 +270,8 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     shutil.rmtree(target / "plots", ignore_errors=True)
     (target / "plots").mkdir()
     plot = plot_test(target / "plots", data, stacked, record)
-    sequence = example_sequence(tokenizer.alphabet, tokenizer.pair_offset)
-    card = model_card(record, task["name"], type(model).__name__, sequence, f"plots/{plot}", task["test_use"])
+    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    card = model_card(record, task["name"], type(model).__name__, example, plot and f"plots/{plot}", task["test_use"])
     card.data.license = LICENSE
     card.save(target / "README.md")
 

@@ -96,7 +96,7 @@ class Targets:
             assert len(encoded["input_ids"]) == len(expected) == len(encoded["attention_mask"])
             assert max(encoded["input_ids"], default=0) < tokenizer.vocab_size
             assert tokenizer.encode_bulk([string, "AC"])[0].tolist() == encoded["input_ids"], string
-        self.pairs(string)
+        self.pairs(string, "")
 
     def config(self, case: bytes) -> None:
         """A checkpoint's config.json: every other case as it is, the rest as fields with odd values."""

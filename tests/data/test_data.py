@@ -1,14 +1,17 @@
 """From tables to checked, split, encoded data: what is found, and the line that each bad table gets."""
 
 import json
+import sys
 
 import numpy as np
+import openpyxl
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
 
 from lyra import LyraTokenizer
 from lyra.data import SPLITS, DataArguments, LyraCollator, prepare
+from lyra.data.columns import LABEL_COLUMNS
 from lyra.errors import InputError
 from lyra.training import ModelArguments
 
@@ -274,7 +277,7 @@ def test_decimal_commas_are_no_classes(tmp_path):
     path = tmp_path / "t.csv"
     rows = zip(SEQUENCES, ["1,5", "2,5"] * 4 + ["1,5"], strict=True)
     path.write_text("sequence;label\n" + "".join(f"{s};{label}\n" for s, label in rows))
-    assert "column 'label': decimal commas as in '1,5'; expected decimal points" in complaint(path)
+    assert "column 'label': decimal commas as in '1,5'; --decimal , reads them" in complaint(path)
 
 
 def test_residue_labels_of_another_length(tmp_path):
@@ -397,7 +400,7 @@ def test_rows_that_fulfil_a_condition(tmp_path, condition, kept):
         ("nothing=1", "--where: .*sequence"),
         ("label>many", "--where.*expected a number after >, got 'many'"),
         ("sequence>3", r"row 1 .*'sequence': expected a number"),
-        ("label=77", "no rows match"),
+        ("label=77", "no rows are left by --where"),
     ],
 )
 def test_bad_conditions(tmp_path, condition, message):
@@ -460,3 +463,83 @@ def test_choices_are_checked_in_python_too(name, value):
         DataArguments(data="t.csv", **{name: value})
     with pytest.raises(InputError, match="--preset: expected one of paper, deep"):
         ModelArguments(preset="depe")
+
+
+# ── Tables as people have them ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_decimal_commas(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = zip(SEQUENCES, VALUES, strict=True)
+    path.write_text("sequence;label;note\n" + "".join(f"{s};{v:.1f};a,b\n".replace(".", ",") for s, v in rows))
+    data = found(path, decimal=",")
+    assert sorted(np.concatenate([data.label_array(split) for split in SPLITS])) == VALUES.tolist()
+    assert data.rows["train"][0]["note"] == "a,b"
+
+
+def test_spreadsheets(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["id", "sequence", None, "label"])
+    for i, (sequence, value) in enumerate(zip(SEQUENCES, VALUES.tolist(), strict=True)):
+        book.active.append([f"s{i}", sequence, "", value])
+    book.active.append([None, None, None, None])
+    book.save(tmp_path / "t.xlsx")
+    data = found(tmp_path / "t.xlsx")
+    assert sum(map(len, data.rows.values())) == 9 and set(data.rows["train"][0]) == {"id", "sequence", "label"}
+    book.active["B4"] = "MK?"
+    book.save(tmp_path / "t.xlsx")
+    assert "row 3 (line 4), column 'sequence'" in complaint(tmp_path / "t.xlsx")
+    (tmp_path / "t.xlsx").write_text("no")
+    assert "not a readable .xlsx file" in complaint(tmp_path / "t.xlsx")
+
+
+def test_spreadsheets_need_an_extra(tmp_path, monkeypatch):
+    (tmp_path / "t.xlsx").write_text("")
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    assert "pip install 'lyra-bio[xlsx]'" in complaint(tmp_path / "t.xlsx")
+
+
+def test_rows_without_a_label_are_skipped(tmp_path):
+    path = table(tmp_path, ["", *VALUES[1:8], "NA"])
+    assert "row 1 (line 2), column 'label': the label is missing (got ''); --missing_labels skip" in complaint(path)
+    data = found(path, missing_labels="skip")
+    assert sum(map(len, data.rows.values())) == 7
+    assert "rows: 2 of 9 have no label and are left out" in data.notes
+    assert "no rows are left by --missing_labels" in complaint(table(tmp_path, [""] * 9), missing_labels="skip")
+
+
+def test_labels_joined_by_columns_of_different_names(tmp_path):
+    sequences = write(tmp_path, {"id": [f"p{i}" for i in range(9)], "sequence": SEQUENCES}, "s.csv")
+    labels = write(tmp_path, {"gene": [f"p{i}" for i in range(9)][::-1], "label": VALUES}, "l.csv")
+    data = found(sequences, labels=str(labels), id_column="gene", sequence_id_column="id")
+    row = next(row for split in SPLITS for row in data.rows[split] if row["id"] == "p0")
+    assert row["label"] == "8.5" and row["sequence"] == SEQUENCES[0]
+    message = complaint(sequences, labels=str(labels), id_column="gene")
+    assert "s.csv: no column 'gene'" in message and "--sequence_id_column" in message
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    path = table(
+        tmp_path, VALUES, other=SEQUENCES[::-1], stability=VALUES, name=[f"n {i}" for i in range(9)], constant=[1] * 9
+    )
+    notes = found(path).notes
+    assert "columns: not used, although sequences: 'other' (--pair_column)" in notes
+    assert "columns: not used, although numbers: 'stability' (--label_columns)" in notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "note"),
+    [
+        ([0, 1, 2], "classification", "labels: 3 whole numbers are classes; --task regression reads them as numbers"),
+        ([3, 5, 7], "regression", "labels: 3 whole numbers are numbers; --task classification reads them as classes"),
+    ],
+)
+def test_digits_say_how_they_were_read(tmp_path, labels, task, note):
+    data = found(table(tmp_path, labels * 3))
+    assert data.task.name == task and note in data.notes
+    assert not any("whole numbers" in note for note in found(table(tmp_path, labels * 3), task=task).notes)
+
+
+def test_every_name_of_a_column_is_listed(tmp_path):
+    message = complaint(write(tmp_path, {"sequence": SEQUENCES, "foo": VALUES}))
+    assert all(name in message for name in LABEL_COLUMNS)

@@ -74,12 +74,20 @@ CASES = {
         "a label that is no number": table(HEAD + "ACD,high\n"),
         "a label that is infinite": table(HEAD + "ACD,inf\n"),
         "a missing label": table(HEAD + "ACD,\n"),
+        "decimal commas": table("sequence;label\n" + "".join(f"{'A' * (i + 1)};{i},5\n" for i in range(30))),
         "all labels equal": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},1.5\n" for i in range(30))),
         "labels too large": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},{i}e38\n" for i in range(30))),
         "too few rows": table("sequence,label\nAC,1.5\nAD,2.5\n"),
         "one class only": table("sequence,label\n" + "".join(f"{'A' * (i + 1)},yes\n" for i in range(30))),
         "labels per residue of another length": table(
             "sequence,label\n" + "ACDE,HHCC\nAC,HC\n" * 10 + "ACD,HC\n", command=f"{TRAIN} --task token_classification"
+        ),
+        "a residue's label that is no number": table(
+            "sequence,label\n" + "AC,0.5 1.5\nAD,1.5 2.5\n" * 9 + "AE,0.5 x\n",
+            command=f"{TRAIN} --task token_regression",
+        ),
+        "a number of scored residues that is none": flags(
+            "--task", "token_regression", "--scored_residues", "sequence"
         ),
         "a task that the labels do not fit": flags("--task", "multilabel"),
         "a split of an unknown name": table(
@@ -91,6 +99,8 @@ CASES = {
         "a condition without a value": flags("--where", "label"),
         "a condition that no row fulfils": flags("--where", "label=99"),
         "a fold that is not there": flags("--folds", "5", "--fold", "6"),
+        "a fold that a column does not have": flags("--split_column", "label", "--fold", "x"),
+        "a group that is not there": flags("--group_column", "gene"),
     },
     "Flags": {
         "no output folder": table(GOOD, command="train {}"),
@@ -112,6 +122,10 @@ CASES = {
         "a folder that is in use": (
             {"t.csv": GOOD.encode(), "out/thesis.doc": b""},
             "train t.csv --output_dir out",
+        ),
+        "another folder to overwrite": (
+            {"t.csv": GOOD.encode(), "out/thesis.doc": b""},
+            "train t.csv --output_dir out --overwrite_output_dir",
         ),
         "a file for a folder": ({"t.csv": GOOD.encode(), "out": b""}, "train t.csv --output_dir out"),
         "an ensemble of zero models": flags("--ensemble", "0"),
@@ -140,7 +154,7 @@ CASES = {
         "a device that is not there": predict(GOOD, command="predict model {} -o p.csv --device tpu9"),
         "rows with different columns": predict('{"sequence": "AC"}\n{"sequence": "AD", "x": 1}\n', "t.jsonl"),
         "a table without rows": predict("sequence\n"),
-        "vectors in CSV": predict(GOOD, command="embed model {} -o p.csv"),
+        "vectors of residues in CSV": predict(GOOD, command="embed model {} -o p.csv --vectors residue"),
         "pairs for a model of single sequences": predict(GOOD, command="predict model {} -o p.csv --pair_column label"),
     },
     "Publishing": {

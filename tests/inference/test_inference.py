@@ -179,3 +179,71 @@ def test_checkpoints_that_cannot_predict(checkpoint, tmp_path, table, capsys):
     assert run("embed", tmp_path, table, "out.npz") == 2
     assert "expected the model type 'lyra', got 'bert'" in capsys.readouterr().err
     assert not (tmp_path / "out.csv").exists()
+
+
+# ── What the model was trained on ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_columns_of_the_training_table_come_first(checkpoint, tmp_path, capsys):
+    trained_on = {"columns": ["variant"], "letters": "".join(sorted(set("".join(SEQUENCES))))}
+    model = checkpoint(num_labels=1, training_data=trained_on)
+    path = tmp_path / "in.csv"
+    path.write_text("sequence,variant\nMKTAYIAK,MKTAYIAR\n")
+    assert run("predict", tmp_path, path, "a.csv") == 0
+    ((_, row),) = read_rows(tmp_path / "a.csv")
+    assert float(row["prediction"]) == pytest.approx(single(model, "MKTAYIAR").logits.item(), rel=1e-5)
+    assert "in training it was" not in capsys.readouterr().out
+    path.write_text("sequence\nMKTAYIAK\n")
+    assert run("predict", tmp_path, path, "b.csv") == 0
+    assert "the sequence column is 'sequence'; in training it was 'variant'" in capsys.readouterr().out
+    path.write_text("text\nMKTAYIAK\n")
+    for verb, output in (("predict", "c.csv"), ("embed", "c.npz")):
+        assert run(verb, tmp_path, path, output) == 2
+        assert "the model was trained on column 'variant'" in capsys.readouterr().err
+
+
+def test_the_pair_column_is_remembered(checkpoint, tmp_path, capsys):
+    model = checkpoint(
+        alphabet="dna+dna", num_labels=1, training_data={"columns": ["target", "grna"], "letters": "ACGT"}
+    )
+    path = tmp_path / "in.csv"
+    path.write_text("grna,target,guide\nAC,ACGT,TTTT\n")
+    assert run("predict", tmp_path, path, "a.csv") == 0
+    ((_, row),) = read_rows(tmp_path / "a.csv")
+    with torch.no_grad():
+        expected = model(**LyraTokenizer("dna+dna")("ACGT", "AC", return_tensors="pt")).logits.item()
+    assert float(row["prediction"]) == pytest.approx(expected, rel=1e-5)
+    path.write_text("target,other\nACGT,AC\n")
+    assert run("predict", tmp_path, path, "b.csv") == 2
+    assert "the model was trained on column 'grna'" in capsys.readouterr().err
+
+
+DNA = "ACGTTGCAAGGCTTAACCGGATATCGCGAATTCCGGAAGGTTCCN"
+
+
+@pytest.mark.parametrize(
+    ("letters", "code"), [("ACDEFGHIKLMNPQRSTVWY", 2), (None, 0)], ids=["trained on proteins", "unknown"]
+)
+def test_nucleotides_for_a_protein_model(checkpoint, tmp_path, capsys, letters, code):
+    checkpoint(num_labels=1, training_data=letters and {"columns": ["sequence"], "letters": letters})
+    path = tmp_path / "in.csv"
+    path.write_text(f"sequence\nGATTACA\n{DNA}\n{DNA[::-1]}\n")
+    assert run("predict", tmp_path, path, "a.csv") == code
+    error = capsys.readouterr().err
+    assert "row 2 (line 3): 100% of the letters of the long sequences are A, C, G, T, U or N, as of DNA or RNA" in error
+    assert error.count("as of DNA or RNA") == 1 and (tmp_path / "a.csv").exists() == (code == 0)
+    path.write_text(f"sequence\nGATTACA\n{DNA[:20]}\n{SEQUENCES[2] * 3}\n")
+    assert run("predict", tmp_path, path, "b.csv") == 0
+    assert "DNA" not in capsys.readouterr().err
+
+
+def test_embeddings_as_csv(checkpoint, tmp_path, table, capsys):
+    checkpoint(num_labels=1, hidden_size=8)
+    assert run("embed", tmp_path, table, "v.csv") == 0 and run("embed", tmp_path, table, "v.npz") == 0
+    rows = [row for _, row in read_rows(tmp_path / "v.csv")]
+    assert list(rows[0]) == ["id", "sequence", "note", *(f"embedding_{i}" for i in range(8))]
+    values = np.array([[float(row[f"embedding_{i}"]) for i in range(8)] for row in rows], dtype=np.float32)
+    np.testing.assert_array_equal(values, np.load(tmp_path / "v.npz")["embeddings"])
+    assert run("embed", tmp_path, tmp_path / "v.csv", "w.csv") == 2
+    assert "already has a column 'embedding_0'" in capsys.readouterr().err
+    assert not (tmp_path / "w.csv").exists()

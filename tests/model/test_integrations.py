@@ -5,7 +5,7 @@ import shutil
 import peft
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
 
 from lyra import (
     LyraForMaskedLM,
@@ -13,6 +13,7 @@ from lyra import (
     LyraForTokenClassification,
     LyraModel,
     LyraTokenizer,
+    LyraTokenPipeline,
 )
 
 
@@ -45,6 +46,61 @@ def test_token_classification_pipeline(tiny, tmp_path):
     )
     entries = label("mk TA")
     assert [(e["word"], e["start"], e["end"]) for e in entries] == [("M", 0, 1), ("K", 1, 2), ("T", 3, 4), ("A", 4, 5)]
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_values_per_residue_pipeline(tiny, tmp_path, problem):
+    model = LyraForTokenClassification(tiny(num_labels=2, problem_type=problem, bidirectional=True)).eval()
+    folder = saved(model, tmp_path)
+    values = model(**LyraTokenizer()("MKT", return_tensors="pt")).logits[0]
+    values = values if problem == "regression" else values.sigmoid()
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        pipeline("token-classification", model=folder)
+    for label in (
+        pipeline("token-classification", model=folder, trust_remote_code=True),
+        LyraTokenPipeline(model=model, tokenizer=LyraTokenizer()),
+    ):
+        found = label("mk t")
+        assert [each["score"] for each in found] == pytest.approx(values.flatten().tolist(), rel=1e-4)
+        assert [(each["word"], each["start"], each["entity"]) for each in found] == [
+            (letter, start, f"LABEL_{output}") for letter, start in (("m", 0), ("k", 1), ("t", 3)) for output in (0, 1)
+        ]
+        assert len(label(["MKT", "MA"], batch_size=2)[1]) == 4
+
+
+def test_a_head_for_classes_has_no_pipeline_of_its_own(tiny, tmp_path):
+    folder = saved(LyraForTokenClassification(tiny(num_labels=1)), tmp_path)
+    assert "custom_pipelines" in LyraForTokenClassification.from_pretrained(folder).config.to_dict()
+    classes = LyraForTokenClassification.from_pretrained(folder, num_labels=3, ignore_mismatched_sizes=True)
+    assert "custom_pipelines" not in classes.config.to_dict()
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "single_label_classification"])
+def test_text_classification_pipeline_of_several_outputs(tiny, tmp_path, problem):
+    model = LyraForSequenceClassification(tiny(num_labels=3, problem_type=problem)).eval()
+    logits = model(**LyraTokenizer()("MKTA", return_tensors="pt")).logits[0]
+    activate = {"regression": lambda x: x, "multi_label_classification": torch.sigmoid}
+    values = activate.get(problem, lambda x: x.softmax(0))(logits)
+    classify = pipeline("text-classification", model=saved(model, tmp_path), top_k=None)
+    found = {each["label"]: each["score"] for each in classify(["MKTA"])[0]}
+    assert [found[f"LABEL_{i}"] for i in range(3)] == pytest.approx(values.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("head", [LyraForSequenceClassification, LyraForTokenClassification, LyraForMaskedLM])
+def test_the_bare_model_loads_from_every_head_without_complaint(tiny, tmp_path, head):
+    model = head(tiny())
+    bare, report = AutoModel.from_pretrained(saved(model, tmp_path), output_loading_info=True)
+    assert not any(report.values())
+    torch.testing.assert_close(bare.state_dict(), model.lyra.state_dict())
+
+
+def test_pair_pipeline(tiny, tmp_path):
+    model = LyraForSequenceClassification(tiny(alphabet="dna+dna", num_labels=1)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer = LyraTokenizer("dna+dna", pair_offset=1)
+    tokenizer.save_pretrained(tmp_path)
+    score = pipeline("text-classification", model=str(tmp_path))({"text": "ACGT", "text_pair": "CC"})["score"]
+    assert score == pytest.approx(model(**tokenizer("ACGT", "CC", return_tensors="pt")).logits.item(), rel=1e-4)
 
 
 def test_fill_mask_pipeline(tiny, tmp_path):

@@ -41,26 +41,32 @@ def test_eight_channels_and_every_pair():
 
 def test_tokenizer():
     tokenizer = LyraTokenizer("dna+dna", pair_offset=2)
-    text = tokenizer.align("ACGTA", "gt")
-    assert text == "A-C-GgTtA-"
-    encoded = tokenizer(text, return_offsets_mapping=True)
+    encoded = tokenizer("ACGTA", "gt", return_offsets_mapping=True)
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["A-", "C-", "GG", "TT", "A-"]
-    assert encoded["offset_mapping"] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
-    assert tokenizer("A?<mask>AC")["input_ids"][:2] == [tokenizer.unk_token_id, tokenizer.mask_token_id]
-    bulk = tokenizer.encode_bulk([text, "AC"])
-    assert [ids.tolist() for ids in bulk] == [encoded["input_ids"], tokenizer("AC")["input_ids"]]
-    with pytest.raises(ValueError, match="4 letters at offset 2 extends past the end of the sequence of 5"):
-        tokenizer.align("ACGTA", "ACGT")
-    assert tokenizer.align("AC GTA\n", "c") == "A-C-GcT-A-"
-    with pytest.raises(ValueError, match="alphabet of pairs"):
-        LyraTokenizer("dna").align("A", "C")
+    assert tokenizer(" AC GTA\n", "g t")["input_ids"] == encoded["input_ids"]
+    text = get_alphabet("dna+dna").align("ACGTA", "gt", 2)
+    assert tokenizer.encode_bulk([text])[0].tolist() == encoded["input_ids"]
+    both = [encoded["input_ids"], tokenizer("ACG", "T")["input_ids"]]
+    assert tokenizer(["ACGTA", "ACG"], ["gt", "T"])["input_ids"] == both
+    assert tokenizer([("ACGTA", "gt"), ("ACG", "T")])["input_ids"] == both
+    assert tokenizer.encode("ACG", "T") == both[1]
+    assert tokenizer(["ACGTA", "ACG"], ["gt", "T"], padding=True, return_tensors="pt")["input_ids"].shape == (2, 5)
+    with pytest.raises(ValueError, match="2 letters at offset 2 extends past the end of the sequence of 3"):
+        tokenizer("ACG", "AC")
     with pytest.raises(ValueError, match="pair_offset"):
         LyraTokenizer("dna+dna", pair_offset=-1)
 
 
+@pytest.mark.parametrize("arguments", [("ACGT",), (["ACGT", "ACG"],), ("ACGT", ["AC"]), (["ACGT"], "AC")])
+def test_one_sequence_of_a_pair_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"call tokenizer\(sequence, partner\)"):
+        LyraTokenizer("dna+dna")(*arguments)
+
+
 def test_offset_travels_with_the_tokenizer(tmp_path):
     LyraTokenizer("dna+dna", pair_offset=2).save_pretrained(tmp_path)
-    assert LyraTokenizer.from_pretrained(tmp_path).align("ACG", "T") == "A-C-GT"
+    loaded = LyraTokenizer.from_pretrained(tmp_path)
+    assert loaded.convert_ids_to_tokens(loaded("ACG", "T")["input_ids"]) == ["A-", "C-", "GT"]
 
 
 def test_model_sees_a_pair_as_the_sum_of_its_halves():
@@ -68,7 +74,7 @@ def test_model_sees_a_pair_as_the_sum_of_its_halves():
         LyraConfig(alphabet="dna+dna", num_labels=1, hidden_size=8, state_size=4)
     ).eval()
     tokenizer = LyraTokenizer("dna+dna")
-    ids = torch.tensor([tokenizer("ACG-TT")["input_ids"]])
+    ids = tokenizer("AGT", "C-T", return_tensors="pt")["input_ids"]
     features = torch.tensor([[[1, 0, 0, 0, 0, 1, 0, 0], [0, 0, 1, 0] + [0] * 4, [0, 0, 0, 1, 0, 0, 0, 1]]])
     torch.testing.assert_close(model(ids).logits, model(input_features=features.float()).logits)
 

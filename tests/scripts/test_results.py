@@ -21,8 +21,9 @@ from transformers import (
 
 from lyra.data import DataArguments
 from lyra.hub import build_artifact, code_sha256
-from lyra.inference import compute_logits, load_model
+from lyra.inference import load_model
 from lyra.training import LyraTrainingArguments, ModelArguments
+from lyra.training.linear import fit_linear
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,8 +100,6 @@ def test_folds(task, tmp_path):
 
 
 def test_per_residue_and_variable_lengths_have_linear_baselines(tmp_path):
-    from linear_baseline import fit_and_score
-
     from lyra.data import prepare
 
     rng = np.random.default_rng(0)
@@ -109,13 +108,11 @@ def test_per_residue_and_variable_lengths_have_linear_baselines(tmp_path):
     (tmp_path / "residues.csv").write_text(
         "sequence,label\n" + "\n".join(map(",".join, zip(sequences, labels, strict=True)))
     )
-    scores = fit_and_score(prepare(DataArguments(data=str(tmp_path / "residues.csv"))), "mcc", 0)["test"]
+    scores = fit_linear(prepare(DataArguments(data=str(tmp_path / "residues.csv"))), "mcc", 0)["test"]
     assert scores["mcc"] == 1.0  # a residue's class is its letter
     counted = [f"{s},{s.count('A') / len(s)}" for s in sequences]
     (tmp_path / "whole.csv").write_text("sequence,label\n" + "\n".join(counted))
-    assert (
-        fit_and_score(prepare(DataArguments(data=str(tmp_path / "whole.csv"))), "spearman", 0)["test"]["spearman"] > 0.5
-    )
+    assert fit_linear(prepare(DataArguments(data=str(tmp_path / "whole.csv"))), "spearman", 0)["test"]["spearman"] > 0.5
 
 
 def test_wrong_arguments(monkeypatch, capsys):
@@ -155,16 +152,17 @@ def test_released_checkpoints_predict_what_they_did(artifacts, name):
     assert "](plots/" in card.text and (folder / "plots").is_dir()
     assert sum(file.stat().st_size for file in (artifacts / name).rglob("*")) < 1_000_000
     example = json.loads((folder / "example.json").read_text())
-    assert example["sequence"] == reproduce.example_sequence(*_alphabet(folder))
+    assert example["sequences"] == reproduce.example_sequences(*_alphabet(folder))
     model, tokenizer = load_model(str(folder))
-    logits = compute_logits(model, tokenizer, [example["sequence"]]).logits[0]
+    with torch.no_grad():
+        logits = model(**tokenizer(*example["sequences"], return_tensors="pt")).logits[0].numpy()
     expected = np.array(example["logits"], dtype=np.float32)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
     if reproduce._machine().items() <= example.items():  # elsewhere the last bits may differ
         assert np.array_equal(logits, expected)
     head = AutoModelForTokenClassification if model.per_token else AutoModelForSequenceClassification
     loaded = head.from_pretrained(folder).eval()  # `lyra` is imported
-    tokens = AutoTokenizer.from_pretrained(folder)(example["sequence"], return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(folder)(*example["sequences"], return_tensors="pt")
     with torch.no_grad():
         np.testing.assert_allclose(loaded(**tokens).logits[0].numpy(), expected, rtol=1e-4, atol=1e-5)
 
@@ -185,7 +183,7 @@ for folder in map(Path, sys.argv[1:]):
     assert not report["missing_keys"] and not report["unexpected_keys"], (folder, report)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     with torch.no_grad():
-        logits = model.eval()(**tokenizer(example["sequence"], return_tensors="pt")).logits[0]
+        logits = model.eval()(**tokenizer(*example["sequences"], return_tensors="pt")).logits[0]
     numpy.testing.assert_allclose(logits.numpy(), example["logits"], rtol=1e-4, atol=1e-5)
 """
     command = [sys.executable, "-c", program, *map(str, sorted(artifacts.iterdir()))]

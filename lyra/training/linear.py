@@ -1,4 +1,4 @@
-"""The linear baseline: ridge or logistic regression on one-hot letters, its penalty chosen on validation.
+"""The linear model that every run is compared with: ridge or logistic regression, its penalty chosen on validation.
 
 Features: where all sequences have one length, the letter at each position and, where that is at most `_PAIR_COLUMNS`
 pairs of varying positions, the letters at each pair of them; otherwise the frequencies of words of up to three letters;
@@ -6,46 +6,59 @@ for labels per residue, the letters of a window around it.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import OneHotEncoder, normalize
 
-from lyra.data import Prepared, pad
-from lyra.data.labels import IGNORE_INDEX
-from lyra.scoring import compute_metrics
+from ..data.collator import pad
+from ..data.labels import IGNORE_INDEX
+from ..data.preparation import Prepared
+from ..metrics import greater_is_better
+from ..scoring import compute_metrics
 
+MOST_ROWS = 20_000  # sequences or residues, at random, that a run learns its linear model from
 _PAIR_COLUMNS = 250
 _WINDOW = 15
-_RESIDUES = 200_000  # at most so many, at random, are learned from
 _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 Features = Callable[[list[str]], sparse.csr_matrix]
 
 
-def fit_and_score(data: Prepared, metric: str, seed: int) -> dict[str, Any]:
+def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROWS) -> dict[str, Any] | None:
     """Fits on the training split, chooses the penalty by a validation metric, scores the test split once.
 
+    Args:
+        metric: of `lyra.metrics`, or of one output; `"loss"` stands for the usual one of the task.
+        most_rows: sequences or residues to learn from.
+
     Returns:
-        The entries of a training record that a linear model has.
+        The entries of a training record that a linear model has; None where these rows have all labels alike.
     """
     started = time.monotonic()
+    metric = data.task.spec.selected_by if metric == "loss" else metric
+    sign = 1 if greater_is_better(metric) else -1
     features, named = _features(data)
-    X = {split: features(data.sequences[split]) for split in ("train", "validation")}
     y = {split: data.label_array(split) for split in ("train", "validation", "test")}
-    rows = _labelled(data, y["train"], seed)
+    rows = _labelled(data, y["train"], seed, most_rows)
+    if not _can_be_learned(data, y["train"][rows]):
+        return None
+    X = {"train": features(data.sequences["train"])[rows], "validation": features(data.sequences["validation"])}
     best: tuple[float, Any, dict[str, float], float] | None = None
     for penalty in _PENALTIES:
-        model = _model(data, penalty).fit(X["train"][rows], y["train"][rows])
+        model = _fit(data, penalty, X["train"], y["train"][rows])
         scores = _score(data, model, X["validation"], y["validation"])
-        if best is None or scores.get(metric, -1) > best[0]:
-            best = scores.get(metric, -1), model, scores, penalty
+        value = sign * scores.get(metric, -sign * np.inf)
+        if best is None or value > best[0]:
+            best = value, model, scores, penalty
     assert best is not None
     _, model, validation, penalty = best
     training_seconds = time.monotonic() - started
@@ -58,7 +71,7 @@ def fit_and_score(data: Prepared, metric: str, seed: int) -> dict[str, Any]:
         "parameters": int(X["train"].shape[1] + 1) * (1 if data.task.kind == "regression" else len(data.task.names)),
         "training_seconds": round(training_seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),
-        "hyperparameters": {"features": named, "penalty": penalty, "seed": seed, "rows": int(rows.sum())},
+        "hyperparameters": {"features": named, "penalty": penalty, "seed": seed, "rows": len(rows)},
     }
 
 
@@ -73,11 +86,13 @@ def _features(data: Prepared) -> tuple[Features, str]:
         return lambda sequences: normalize(counter.transform(sequences)), "frequencies of 1-3 letters"
 
     def ids(sequences: list[str]) -> np.ndarray:
-        rows = np.full((len(sequences), len(train[0])), tokenizer.pad_token_id)
-        found = pad(tokenizer.encode_bulk(sequences), tokenizer.pad_token_id).numpy()[:, : rows.shape[1]]
+        encoded = tokenizer.encode_bulk(sequences)
+        rows = np.full((len(sequences), len(known_length)), tokenizer.pad_token_id)
+        found = pad(encoded, tokenizer.pad_token_id).numpy()[:, : rows.shape[1]]
         rows[:, : found.shape[1]] = found
         return rows
 
+    known_length = tokenizer.encode_bulk(train[:1])[0]
     known = ids(train)
     varying = np.flatnonzero(np.ptp(known, axis=0))
     pairs = list(combinations(varying, 2))
@@ -101,28 +116,43 @@ def _windows(data: Prepared, sequences: list[str]) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _labelled(data: Prepared, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Which training rows to learn from."""
+def _labelled(data: Prepared, labels: np.ndarray, seed: int, most: int) -> np.ndarray:
+    """The indices of the training rows to learn from: those with all labels, at most so many."""
     missing = labels == IGNORE_INDEX if data.task.kind == "classification" else np.isnan(labels)
-    kept = ~missing.reshape(len(labels), -1).any(axis=1)
-    if data.task.per_token and kept.sum() > _RESIDUES:
-        chosen = np.random.default_rng(seed).choice(np.flatnonzero(kept), _RESIDUES, replace=False)
-        kept = np.isin(np.arange(len(kept)), chosen)
-    return kept
+    found = np.flatnonzero(~missing.reshape(len(labels), -1).any(axis=1))
+    return found if len(found) <= most else np.sort(np.random.default_rng(seed).choice(found, most, replace=False))
 
 
-def _model(data: Prepared, penalty: float) -> Any:
+def _fit(data: Prepared, penalty: float, X: sparse.csr_matrix, y: np.ndarray) -> Any:
     if data.task.kind == "regression":
-        return Ridge(alpha=penalty, solver="lsqr")
+        return Ridge(alpha=penalty, solver="lsqr").fit(X, y)
     logistic = LogisticRegression(C=1 / penalty, max_iter=200)
-    return OneVsRestClassifier(logistic) if data.task.kind == "multilabel" else logistic
+    model = OneVsRestClassifier(logistic) if data.task.kind == "multilabel" else logistic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it only has to be about as good
+        warnings.filterwarnings("ignore", "Label .* is present in all training examples")
+        return model.fit(X, y)
+
+
+def _can_be_learned(data: Prepared, labels: np.ndarray) -> bool:
+    """Whether the labels of the chosen rows differ, in every output."""
+    return len(labels) > 1 and bool(np.all(np.ptp(labels.reshape(len(labels), -1), axis=0) > 0))
 
 
 def _score(data: Prepared, model: Any, X: sparse.csr_matrix, labels: np.ndarray) -> dict[str, float]:
     if data.task.kind == "regression":
         logits = model.predict(X).reshape(len(labels), -1)
     else:
-        logits = model.decision_function(X)
-        if logits.ndim == 1:
-            logits = np.stack([np.zeros_like(logits), logits], axis=1)
+        logits = model.decision_function(X).reshape(len(labels), -1)
+        if data.task.kind == "classification":
+            logits = _all_classes(model.classes_, logits, len(data.task.names))
     return compute_metrics(data.task.kind, logits, labels, data.task.names)
+
+
+def _all_classes(learned: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
+    """A column for each class: of two the first is zero; one that no training row has is never predicted."""
+    if len(learned) == 2:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    full = np.full((len(logits), classes), logits.min() - 1e3)
+    full[:, learned] = logits
+    return full

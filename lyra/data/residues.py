@@ -1,0 +1,109 @@
+"""Labels per residue: the entries of a cell, and which residues have one."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InputError
+from .cells import is_missing, parse_number
+from .loading import Table
+
+_SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
+_MAX_NAMED_ROWS = 5
+
+
+def entries(value: Any, numbers: bool = True) -> list[Any]:
+    """The labels of the residues in a cell: of a list, of numbers separated by white space, commas or semicolons
+    (also in brackets), or one character each.
+
+    Args:
+        numbers: whether numbers in text become floats; otherwise they stay text.
+    """
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    text = str(value).strip()
+    listed = re.fullmatch(r"[\[(](.*)[\])]", text, re.DOTALL)
+    parts = _SEPARATOR.split(listed[1].strip() if listed else text)
+    found = [parse_number(part) for part in parts]
+    numeric = sum(number is not None or is_missing(part) for number, part in zip(found, parts, strict=True))
+    if len(parts) > 1 and 2 * numeric >= len(parts) and any(number is not None for number in found):
+        # A part that is no number stays text, for the message.
+        read = [part if number is None else number for number, part in zip(found, parts, strict=True)]
+        return read if numbers else parts
+    if listed:
+        return [part.strip("'\"") for part in parts]
+    return list("".join(text.split()))
+
+
+def count_entries(value: Any) -> int:
+    """The number of labels in a cell."""
+    if isinstance(value, str) and "." in value and parse_number(value) is not None:
+        return 1  # one decimal number, however many digits it has
+    return len(entries(value)) if isinstance(value, (str, list, tuple)) else 1
+
+
+def scored_lengths(table: Table, column: str | None, number: int | None, sequences: Sequence[str]) -> list[int]:
+    """How many residues of each sequence, from the first, may have labels.
+
+    Args:
+        column: that says so; number: for all rows. Without both it is all of them.
+
+    Raises:
+        InputError: naming the first row whose number is none.
+    """
+    if column is None:
+        return [len(sequence) if number is None else min(number, len(sequence)) for sequence in sequences]
+    lengths = []
+    for location, row, sequence in zip(table.locations, table.rows, sequences, strict=True):
+        found = parse_number(row.get(column))
+        if found is None or not 0 <= found <= len(sequence) or not found.is_integer():
+            raise InputError(
+                f"{location}, column {column!r}: expected the number of residues with labels, from 0 to "
+                f"{len(sequence)}, got {row.get(column)!r}"
+            )
+        lengths.append(int(found))
+    return lengths
+
+
+def is_mask(table: Table, column: str) -> bool:
+    """Whether a column holds 0 and 1 for each residue in at least one row, and so is meant as a mask."""
+    return any(all(entry in ("0", "1", 0, 1) for entry in entries(row.get(column))) for row in table.rows)
+
+
+def read_masks(table: Table, column: str | None, sequences: Sequence[str], scored: Sequence[int]) -> list[list[bool]]:
+    """Which residues of each row may have a label: the first `scored` ones, of these the ones that a mask marks 1.
+
+    Raises:
+        InputError: naming the first row whose mask has not a 0 or 1 for each residue.
+    """
+    prefixes = [[i < count for i in range(len(sequence))] for sequence, count in zip(sequences, scored, strict=True)]
+    if column is None:
+        return prefixes
+    masks = []
+    for location, row, prefix, count in zip(table.locations, table.rows, prefixes, scored, strict=True):
+        marks = [parse_number(entry) for entry in entries(row.get(column))]
+        if len(marks) not in (count, len(prefix)) or not set(marks) <= {0.0, 1.0}:
+            raise InputError(
+                f"{location}, column {column!r}: expected {len(prefix)} of 0 and 1, one per residue, got "
+                f"{len(marks)} entries {str(row.get(column))[:20]!r}"
+            )
+        marks += [0.0] * (len(prefix) - len(marks))
+        masks.append([inside and mark == 1.0 for inside, mark in zip(prefix, marks, strict=True)])
+    return masks
+
+
+def coverage_notes(table: Table, present: Sequence[Sequence[bool]]) -> list[str]:
+    """What to say of residues without a label, if there are any.
+
+    Args:
+        present: whether each label of each row is there.
+    """
+    total, found = sum(map(len, present)), sum(map(sum, present))
+    if found == total:
+        return []
+    notes = [f"labels: {found:,} of {total:,} are there, the others count as not measured"]
+    empty = [str(location) for location, row in zip(table.locations, present, strict=True) if not any(row)]
+    if empty:
+        named = "; ".join(empty[:_MAX_NAMED_ROWS]) + "; ..." * (len(empty) > _MAX_NAMED_ROWS)
+        notes.append(f"labels: no residue has one in {len(empty)} rows: {named}")
+    return notes

@@ -1,0 +1,90 @@
+"""What a user should know of a finished run before they trust it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..data.labels import IGNORE_INDEX
+from ..data.preparation import Prepared
+from ..metrics import METRICS, greater_is_better
+
+_HARDLY_VARIES = 0.01  # standard deviation of the predictions over that of the labels
+_FEW, _MAX_NAMED = 5, 5
+_QUANTILE = 1.645  # of the normal distribution: one chance in twenty
+
+
+def find_problems(data: Prepared, record: dict[str, Any], logits: np.ndarray) -> list[str]:
+    """A sentence for each sign that the model learned nothing, or less than a linear model.
+
+    Args:
+        record: of the run.
+        logits: `(items, outputs)` for the test split.
+    """
+    learned = [*_without_variation(data, logits), *_like_chance(data, record)]
+    if learned:
+        learned[-1] += "; more epochs or another --learning_rate may help" + _ADVICE[data.task.kind]
+    return learned + _behind_linear(record) + _rare_classes(data)
+
+
+# By the kind of task.
+_ADVICE = {
+    "regression": ", and --label_transform rank where labels are skewed",
+    "classification": ", and --class_weights balanced where a class is rare",
+    "multilabel": ", and --class_weights balanced where a label is rare",
+}
+
+
+def _without_variation(data: Prepared, logits: np.ndarray) -> list[str]:
+    labels, item = data.label_array("test"), "residue" if data.task.per_token else "row"
+    if data.task.kind == "classification":
+        kept = labels != IGNORE_INDEX
+        chosen = np.unique(logits[kept].argmax(axis=1))
+        if len(chosen) == 1 < len(np.unique(labels[kept])):
+            return [f"class {data.task.names[int(chosen[0])]!r} is predicted for every test {item}"]
+        return []
+    if data.task.kind == "multilabel":
+        return []
+    labels = labels.reshape(logits.shape)
+    still = [
+        name
+        for name, values, truth in zip(data.task.names, logits.T, labels.T, strict=True)
+        if values.std() < _HARDLY_VARIES * np.nanstd(truth)
+    ]
+    return [f"the predictions of {', '.join(map(repr, still))} hardly differ from each other"] if still else []
+
+
+def _like_chance(data: Prepared, record: dict[str, Any]) -> list[str]:
+    key = record["selected_by"]
+    chance, value = METRICS[key].chance if key in METRICS else None, record["validation"].get(key)
+    if chance is None or value is None:
+        return []
+    items = len(data.label_array("validation"))
+    if value > chance + (1 - chance) * _QUANTILE / math.sqrt(items):
+        return []
+    return [f"validation {key} {value:.3f} is no better than chance ({chance:g})"]
+
+
+def _behind_linear(record: dict[str, Any]) -> list[str]:
+    key, linear = record["selected_by"], (record.get("linear") or {}).get("validation", {})
+    value, other = record["validation"].get(key), linear.get(key)
+    if value is None or other is None or (value >= other) == greater_is_better(key):
+        return []
+    return [f"a linear model is better on validation: {key} {other:.3f} against {value:.3f}"]
+
+
+def _rare_classes(data: Prepared) -> list[str]:
+    """Of a class with a handful of test rows no score can be told."""
+    labels = data.label_array("test")
+    if data.task.kind == "regression":
+        return []
+    if data.task.kind == "classification":
+        counts = {name: int((labels == index).sum()) for index, name in enumerate(data.task.names)}
+    else:
+        ones = (labels.reshape(-1, len(data.task.names)) == 1).sum(axis=0).tolist()
+        counts = dict(zip(data.task.names, ones, strict=True))
+    item = "residues" if data.task.per_token else "rows"
+    rare = [f"{name!r} {count}" for name, count in counts.items() if count < _FEW][:_MAX_NAMED]
+    if not rare:
+        return []
+    return [f"few test {item} have these classes, so that scores that depend on them are uncertain: {', '.join(rare)}"]

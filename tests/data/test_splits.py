@@ -1,0 +1,89 @@
+"""Random splits: rare classes, groups, columns of folds; and what is said of a split that lacks a class."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from test_data import complaint, found, write
+
+RNG = np.random.default_rng(0)
+LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
+
+
+def sequences(rows):
+    return ["".join(RNG.choice(LETTERS, 12)) for _ in range(rows)]
+
+
+def test_random_splits_have_every_class(tmp_path):
+    labels = ["1"] * 13 + ["0"] * 487
+    for seed in range(5):
+        data = found(write(tmp_path, {"sequence": sequences(500), "label": labels}), split_seed=seed)
+        counts = {split: Counter(data.label_array(split).tolist()) for split in data.rows}
+        assert counts["test"][1] == counts["validation"][1] == 1 and counts["train"][1] == 11
+        assert sum(counts["test"].values()) == 50
+
+
+def test_folds_share_every_class(tmp_path):
+    path = write(tmp_path, {"sequence": sequences(100), "label": ["yes"] * 10 + ["no"] * 90})
+    for fold in range(1, 6):
+        data = found(path, folds=5, fold=fold)
+        assert Counter(data.label_array("test").tolist()) == {0: 18, 1: 2}
+
+
+def test_rare_labels_of_several_outputs_are_shared(tmp_path):
+    rare = [1] * 10 + [0] * 190
+    columns = {"sequence": sequences(200), "a": rare, "b": [i % 2 for i in range(200)]}
+    data = found(write(tmp_path, columns), label_columns=["a", "b"])
+    assert all(data.label_array(split)[:, 0].sum() >= 1 for split in data.rows)
+
+
+def test_groups_stay_on_one_side(tmp_path):
+    genes = [f"g{i % 20}" for i in range(200)]
+    path = write(tmp_path, {"sequence": sequences(200), "label": np.arange(200) + 0.5, "gene": genes})
+    data = found(path, group_column="gene")
+    sides = [{row["gene"] for row in data.rows[split]} for split in ("train", "validation", "test")]
+    assert not sides[0] & sides[1] and not sides[1] & sides[2] and not sides[0] & sides[2]
+    assert all(15 <= len(data.rows[split]) <= 30 for split in ("validation", "test"))
+    assert any("rows of one 'gene' together" in note for note in data.notes)
+    folds = [{row["gene"] for row in found(path, group_column="gene", folds=4, fold=f).rows["test"]} for f in (1, 2)]
+    assert not folds[0] & folds[1]
+
+
+def test_groups_join_equal_sequences(tmp_path):
+    repeated = sequences(30)
+    columns = {"sequence": repeated * 2, "label": np.arange(60) + 0.5, "gene": [f"g{i // 2}" for i in range(60)]}
+    data = found(write(tmp_path, columns), group_column="gene")
+    seen = [set(data.sequences[split]) for split in data.rows]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+def test_groups_that_a_given_split_separates_are_counted(tmp_path):
+    splits = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5
+    columns = {"sequence": sequences(30), "label": np.arange(30) + 0.5, "split": splits, "gene": ["a"] * 21 + ["b"] * 9}
+    notes = found(write(tmp_path, columns), group_column="gene").notes
+    assert "split: 2 values of 'gene' have rows in more than one split of the table" in notes
+
+
+@pytest.mark.parametrize("written", [str, lambda fold: f"{fold}.0"])
+def test_a_column_of_folds(tmp_path, written):
+    columns = {
+        "sequence": sequences(50),
+        "label": np.arange(50) + 0.5,
+        "fold_modulo_5": [written(i % 5) for i in range(50)],
+    }
+    path = write(tmp_path, columns)
+    data = found(path, split_column="fold_modulo_5", fold="3")
+    assert [float(row["label"]) for row in data.rows["test"]] == [i + 0.5 for i in range(50) if i % 5 == 3]
+    assert len(data.rows["validation"]) == 4
+    assert "expected a value of column 'fold_modulo_5' such as '0', '1'" in complaint(
+        path, split_column="fold_modulo_5", fold="7"
+    )
+    assert "--fold says which is the test split" in complaint(path, split_column="fold_modulo_5")
+    assert "expected --folds with it, or --split_column" in complaint(path, fold="3")
+
+
+def test_a_class_that_a_split_lacks_is_said(tmp_path):
+    splits = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5
+    labels = ["x", "y"] * 10 + ["x"] * 5 + ["x", "y"] * 2 + ["x"]
+    notes = found(write(tmp_path, {"sequence": sequences(30), "label": labels, "split": splits})).notes
+    assert "split: no validation row has class 'y'" in notes and not any("no test row" in note for note in notes)
