@@ -109,7 +109,7 @@ def unused_columns(table: Table, columns: Columns) -> list[str]:
     used = {*columns.sequences, *columns.labels, columns.split, columns.mask, columns.scored, columns.group}
     others = [column for column in columns.all if column not in used and column not in columns.unused_labels]
     rows = table.rows[:_SAMPLED_ROWS]
-    kinds: dict[str, list[str]] = {"sequences": [], "numbers": []}
+    kinds: dict[str, list[str]] = {"sequences": [], "folds": [], "numbers": []}
     for column in others:
         cells = [row.get(column) for row in rows if not is_missing(row.get(column))]
         if len(set(map(str, cells))) < 2:
@@ -117,13 +117,13 @@ def unused_columns(table: Table, columns: Columns) -> list[str]:
         if all(_is_sequence(cell) for cell in cells):
             kinds["sequences"].append(column)
         elif all(parse_number(cell) is not None for cell in cells):
-            kinds["numbers"].append(column)
-    notes = []
-    if kinds["sequences"]:
-        notes.append(f"columns: not used, although sequences: {join_quoted(kinds['sequences'])} (--pair_column)")
-    if kinds["numbers"]:
-        notes.append(f"columns: not used, although numbers: {join_quoted(kinds['numbers'])} (--label_columns)")
-    return notes
+            kinds["folds" if "fold" in _plain(column) else "numbers"].append(column)
+    flags = {"sequences": "--pair_column", "folds": "--split_column and --fold", "numbers": "--label_columns"}
+    return [
+        f"columns: {kind} that are not used: {join_quoted(names)} ({flags[kind]})"
+        for kind, names in kinds.items()
+        if names
+    ]
 
 
 def _is_sequence(cell: object) -> bool:

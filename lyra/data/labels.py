@@ -143,17 +143,21 @@ def _parse_column(
     if not task.per_token:
         return [parse(Cell(location, column), value) for location, value in zip(table.locations, values, strict=True)]
     assert masks is not None
+    known: dict[str, Any] = {}
     return [
-        _parse_residues(Cell(location, column), value, sequence, mask, task.kind)
+        _parse_residues(Cell(location, column), value, sequence, mask, task.kind, known)
         for location, value, sequence, mask in zip(table.locations, values, sequences, masks, strict=True)
     ]
 
 
-def _parse_residues(cell: Cell, value: Any, sequence: str, mask: list[bool], kind: str) -> list[Any]:
+def _parse_residues(
+    cell: Cell, value: Any, sequence: str, mask: list[bool], kind: str, known: dict[str, Any]
+) -> list[Any]:
     """The labels of one row's residues: class names, or floats; None or NaN where there is none.
 
     Args:
         mask: which residues may have a label; after the last of them the cell may end.
+        known: what texts of this column stand for, filled here: few texts stand for millions of residues.
     """
     if is_missing(value):
         raise InputError(f"{cell}: the label is missing; {_SKIP}")
@@ -167,13 +171,19 @@ def _parse_residues(cell: Cell, value: Any, sequence: str, mask: list[bool], kin
     labels += [None] * (len(sequence) - len(labels))
     parsed = []
     for number, (label, kept) in enumerate(zip(labels, mask, strict=True), start=1):
-        if not kept or is_missing(label):
+        is_text = isinstance(label, str)
+        if not kept:
             parsed.append(missing)
-            continue
-        try:
-            parsed.append(parse(Cell(cell.location, cell.column, number), label))
-        except InputError as error:
-            raise InputError(f"{error}; --mask_column marks residues without a label") from None
+        elif is_text and label in known:
+            parsed.append(known[label])
+        else:
+            try:
+                read = missing if is_missing(label) else parse(Cell(cell.location, cell.column, number), label)
+            except InputError as error:
+                raise InputError(f"{error}; --mask_column marks residues without a label") from None
+            if is_text:
+                known[label] = read
+            parsed.append(read)
     return parsed
 
 

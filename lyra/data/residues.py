@@ -81,7 +81,7 @@ def read_masks(table: Table, column: str | None, sequences: Sequence[str], score
         return prefixes
     masks = []
     for location, row, prefix, count in zip(table.locations, table.rows, prefixes, scored, strict=True):
-        marks = [parse_number(entry) for entry in entries(row.get(column))]
+        marks = [_mark(entry) for entry in entries(row.get(column))]
         if len(marks) not in (count, len(prefix)) or not set(marks) <= {0.0, 1.0}:
             raise InputError(
                 f"{location}, column {column!r}: expected {len(prefix)} of 0 and 1, one per residue, got "
@@ -90,6 +90,10 @@ def read_masks(table: Table, column: str | None, sequences: Sequence[str], score
         marks += [0.0] * (len(prefix) - len(marks))
         masks.append([inside and mark == 1.0 for inside, mark in zip(prefix, marks, strict=True)])
     return masks
+
+
+def _mark(entry: Any) -> float | None:
+    return 1.0 if entry == "1" else 0.0 if entry == "0" else parse_number(entry)  # text, most often
 
 
 def coverage_notes(table: Table, present: Sequence[Sequence[bool]]) -> list[str]:

@@ -519,12 +519,12 @@ def test_labels_joined_by_columns_of_different_names(tmp_path):
 
 
 def test_columns_that_are_not_used_are_named(tmp_path):
-    path = table(
-        tmp_path, VALUES, other=SEQUENCES[::-1], stability=VALUES, name=[f"n {i}" for i in range(9)], constant=[1] * 9
-    )
+    others = {"other": SEQUENCES[::-1], "stability": VALUES, "fold_5": [*range(5), *range(4)], "constant": [1] * 9}
+    path = table(tmp_path, VALUES, name=[f"n {i}" for i in range(9)], **others)
     notes = found(path).notes
-    assert "columns: not used, although sequences: 'other' (--pair_column)" in notes
-    assert "columns: not used, although numbers: 'stability' (--label_columns)" in notes
+    assert "columns: sequences that are not used: 'other' (--pair_column)" in notes
+    assert "columns: folds that are not used: 'fold_5' (--split_column and --fold)" in notes
+    assert "columns: numbers that are not used: 'stability' (--label_columns)" in notes
 
 
 @pytest.mark.parametrize(
