@@ -42,7 +42,7 @@ class LyraTokenPipeline(TokenClassificationPipeline):
                 "start": start,
                 "end": end,
             }
-            for index, ((start, end), residue) in enumerate(spans, start=1)
+            for index, ((start, end), residue) in enumerate(spans)
             if end > start  # not a pad
             for label, value in enumerate(residue)
         ]
@@ -51,9 +51,10 @@ class LyraTokenPipeline(TokenClassificationPipeline):
 def choose_pipelines(config: LyraConfig, per_token: bool) -> None:
     """Names the pipelines in a head's config, so that `transformers.pipeline` takes ours where its own would be wrong:
     from the checkpoint's code, with `trust_remote_code=True`, and refuses without."""
+    others = {task: each for task, each in getattr(config, "custom_pipelines", {}).items() if task not in _OWN}
     ours = per_token and config.problem_type in ("regression", "multi_label_classification")
-    if ours:
-        config.custom_pipelines = _OWN
+    if chosen := others | (_OWN if ours else {}):
+        config.custom_pipelines = chosen
     elif hasattr(config, "custom_pipelines"):  # of a checkpoint with another head
         del config.custom_pipelines
 

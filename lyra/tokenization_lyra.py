@@ -63,21 +63,29 @@ class LyraTokenizer(PreTrainedTokenizerFast):
     def _encode_plus(self, text, text_pair=None, **kwargs):
         # Every public call comes here.
         if self._letters_per_token == 2:
+            if kwargs.get("return_offsets_mapping"):
+                raise ValueError("`return_offsets_mapping` is of one text, and a token of a pair is in two")
             text, text_pair = self._align(text, text_pair, kwargs.get("is_split_into_words", False)), None
         return super()._encode_plus(text, text_pair, **kwargs)
 
     def _align(self, sequences, partners, split: bool):
         """The letters of pairs in turn, as the vocabulary has them; of one pair, or of each of a list."""
-        if partners is None and isinstance(sequences, (list, tuple)) and not isinstance(sequences[:1], str):
+        if partners is None and isinstance(sequences, (list, tuple)):
             pairs = [each for each in sequences if isinstance(each, (list, tuple)) and len(each) == 2]
             if len(pairs) == len(sequences) > 0:  # a batch of (sequence, partner)
                 sequences, partners = (list(each) for each in zip(*pairs, strict=True))
-        if partners is None or split or isinstance(sequences, str) != isinstance(partners, str):
+        one = isinstance(sequences, str)
+        if (
+            split
+            or partners is None
+            or one != isinstance(partners, str)
+            or (not one and len(sequences) != len(partners))
+        ):
             raise ValueError(
                 f"the alphabet {self.alphabet!r} is one of aligned pairs: call tokenizer(sequence, partner), or with "
                 "two lists of the same length"
             )
-        if not isinstance(sequences, str):
+        if not one:
             return [self._align(*pair, split) for pair in zip(sequences, partners, strict=True)]
         alphabet = get_alphabet(self.alphabet)
         assert isinstance(alphabet, PairAlphabet)

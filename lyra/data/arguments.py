@@ -46,7 +46,7 @@ class DataArguments:
         metadata={"help": "Rows that lack a label: stop, or leave them out.", "choices": ("error", "skip")},
     )
     decimal: str = field(
-        default=".", metadata={"help": "Decimal mark of the numbers in the tables.", "choices": (".", ",")}
+        default=".", metadata={"help": "Decimal mark of the numbers in the table: a point, or a comma."}
     )
     alphabet: str | None = field(
         default=None,
@@ -103,7 +103,12 @@ class DataArguments:
                 raise InputError(f"--{name}: expected a number between 0 and 1, got {getattr(self, name)}")
         if self.validation_fraction + self.test_fraction >= 1:
             raise InputError("--validation_fraction and --test_fraction: expected a sum below 1")
+        if self.decimal not in (".", ","):
+            raise InputError(f"--decimal: expected . or , got {self.decimal!r}")
         self.fold = None if self.fold is None else str(self.fold)
+        self.scored_residues = None if self.scored_residues is None else str(self.scored_residues)
+        if self.sequence_id_column is not None and self.labels is None:
+            raise InputError("--sequence_id_column: expected --labels with it")
         if self.folds is None and self.fold is not None and self.split_column is None:
             raise InputError("--fold: expected --folds with it, or --split_column with a column of folds")
         if self.folds is not None and not 1 <= self.fold_number <= self.folds >= 2:
@@ -121,4 +126,4 @@ class DataArguments:
     @property
     def fold_number(self) -> int:
         """`fold` of `folds`; 0 if it is no whole number."""
-        return int(self.fold) if self.fold and self.fold.isdigit() else 0
+        return int(self.fold) if self.fold and self.fold.isdecimal() else 0

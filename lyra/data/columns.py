@@ -97,7 +97,7 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
             raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
     split = _find_optional(source, names, args.split_column, SPLIT_COLUMNS, "split")
     mask = _find_optional(source, names, args.mask_column, MASK_COLUMNS, "mask")
-    number = int(args.scored_residues) if args.scored_residues and args.scored_residues.isdigit() else None
+    number = int(args.scored_residues) if args.scored_residues and args.scored_residues.isdecimal() else None
     wanted_scored = args.scored_residues if number is None else None
     scored = _find_optional(source, names, wanted_scored, SCORED_COLUMNS, "scored", "--scored_residues")
     group = _find_optional(source, names, args.group_column, (), "group")

@@ -72,9 +72,9 @@ def explain_choice(task_name: str, values: list[Any]) -> str | None:
     if TASKS[task_name].per_token or not (written := _written_integers(values)):
         return None
     if task_name == "classification":
-        return f"labels: {len(written)} whole numbers are classes; --task regression reads them as numbers"
+        return f"labels: the {len(written)} different integers are read as classes; --task regression reads numbers"
     if task_name == "regression" and len(written) <= _MAX_INTEGER_CLASSES:
-        return f"labels: {len(written)} whole numbers are numbers; --task classification reads them as classes"
+        return f"labels: the {len(written)} different integers are read as numbers; --task classification reads classes"
     return None
 
 
@@ -82,12 +82,13 @@ def _is_per_residue(values: list[Any], sequences: list[str], scored: list[int]) 
     counts = [count_entries(value) for value in values]
     matching = [
         len(sequence) > 1 and count in (len(sequence), most)
-        for count, sequence, most in zip(counts, sequences, scored, strict=True)
+        for value, count, sequence, most in zip(values, counts, sequences, scored, strict=True)
+        if not is_missing(value)
     ]
     # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
     words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
     repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
-    return _share(matching) >= _LARGE_SHARE and not repeating
+    return bool(matching) and _share(matching) >= _LARGE_SHARE and not repeating
 
 
 def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
@@ -164,10 +165,10 @@ def _parse_residues(
     labels = entries(value, numbers=kind != "classification")
     if len(labels) != len(sequence) and not (0 < len(labels) < len(sequence) and not any(mask[len(labels) :])):
         raise InputError(
-            f"{cell}: expected {len(sequence)} labels, one per residue, got {len(labels)}; --scored_residues says how "
-            "many residues have labels, --mask_column which"
+            f"{cell}: expected {len(sequence)} labels, one per residue, got {len(labels)}; use --scored_residues if "
+            "only the first residues have labels, --mask_column to mark those that have"
         )
-    missing, parse = (None if kind == "classification" else math.nan), _PARSERS[kind]
+    missing, parse = (None if kind == "classification" else math.nan), _RESIDUE_PARSERS[kind]
     labels += [None] * (len(sequence) - len(labels))
     parsed = []
     for number, (label, kept) in enumerate(zip(labels, mask, strict=True), start=1):
@@ -178,7 +179,7 @@ def _parse_residues(
             parsed.append(known[label])
         else:
             try:
-                read = missing if is_missing(label) else parse(Cell(cell.location, cell.column, number), label)
+                read = missing if _is_gap(label, kind) else parse(Cell(cell.location, cell.column, number), label)
             except InputError as error:
                 raise InputError(f"{error}; --mask_column marks residues without a label") from None
             if is_text:
@@ -196,6 +197,11 @@ def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[An
     if task.per_token:
         return [[index[name] for name in residues] for residues in parsed], task
     return [index[name] for name in parsed], task
+
+
+def _is_gap(label: Any, kind: str) -> bool:
+    """Whether a list has no label at a residue; `none` may be a class."""
+    return is_missing(label) and not (kind == "classification" and str(label).lower() == "none" and label is not None)
 
 
 def above_threshold(table: Table, column: str, values: list[Any], threshold: float) -> list[str]:
@@ -234,12 +240,13 @@ def _parse_class(cell: Cell, value: Any) -> str:
     return class_text(value)  # type: ignore[return-value]
 
 
-# By the kind of task: one label, or that of one residue.
+# By the kind of task.
 _PARSERS: dict[str, Callable[[Cell, Any], Any]] = {
     "regression": _parse_finite,
     "classification": _parse_class,
     "multilabel": _parse_binary,
 }
+_RESIDUE_PARSERS = _PARSERS | {"classification": lambda cell, value: class_text(value)}
 
 
 def class_text(value: Any) -> str | None:

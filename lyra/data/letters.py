@@ -43,10 +43,17 @@ def detect_alphabet(sequences: list[str]) -> str:
 
 
 def nucleotide_share(sequences: Sequence[str]) -> tuple[float, int]:
-    """The share of A, C, G, T, U and N in the long sequences of a table, 0 without any; and the first of these."""
-    long = [index for index, sequence in enumerate(sequences) if len(sequence) >= _LONG]
-    letters = "".join(sequences[index] for index in long).upper()
-    return sum(map(letters.count, "ACGTUN")) / max(1, len(letters)), long[0] if long else 0
+    """The share of A, C, G, T, U and N in the long sequences of a table, 0 without any; and which has most of them."""
+    shares = {
+        index: sum(map(sequence.upper().count, "ACGTUN")) / len(sequence)
+        for index, sequence in enumerate(sequences)
+        if len(sequence) >= _LONG
+    }
+    if not shares:
+        return 0.0, 0
+    lengths = {index: len(sequences[index]) for index in shares}
+    mean = sum(shares[index] * lengths[index] for index in shares) / sum(lengths.values())
+    return mean, max(shares, key=lambda index: shares[index])
 
 
 def check_letters(

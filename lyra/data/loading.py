@@ -6,12 +6,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, join_quoted, one_line
 from ..files import file_sha256
 from .arguments import DataArguments
-from .cells import is_missing, parse_number
 from .readers import Row, RowLocation, header_fields
 from .tables import FORMATS, SUFFIXES, read_rows, table_format
 
@@ -66,17 +64,7 @@ def load_table(args: DataArguments) -> Table:
         raise InputError(f"{args.data}: the table has no rows")
     if args.labels is not None:
         _join_labels(table, args, args.labels)
-    if args.decimal == ",":
-        table.rows = [{column: _with_point(cell) for column, cell in row.items()} for row in table.rows]
     return table
-
-
-def _with_point(cell: Any) -> Any:
-    """A cell of one or several numbers with decimal commas, with points; others as they are."""
-    if not isinstance(cell, str) or "," not in cell:
-        return cell
-    pointed = cell.replace(",", ".")
-    return pointed if all(parse_number(part) is not None or is_missing(part) for part in pointed.split()) else cell
 
 
 def _load_folder(folder: Path) -> Table:
@@ -88,7 +76,9 @@ def _load_folder(folder: Path) -> Table:
                 raise InputError(f"{folder}: two files for the {split} split, {files[split].name} and {file.name}")
             files[split] = file
     if "train" not in files:
-        raise InputError(f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .fasta, also .gz) in it")
+        raise InputError(
+            f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .xlsx, .fasta, also .gz) in it"
+        )
     table = Table(str(folder), [], [], [], file_sha256(files.values()))
     for split, file in files.items():
         for location, row in _read_labelled(file):
@@ -154,9 +144,10 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
         if key in seen:
             raise InputError(f"{location}, column {column!r}: duplicate id {key!r}")
         seen.add(key)
-        if shared := sorted((set(row) & set(by_id[key])) - {column, args.id_column}):
+        joined = {name: cell for name, cell in by_id[key].items() if name != args.id_column}
+        if shared := sorted(set(row) & set(joined)):
             raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
-        table.rows[index] = row | by_id[key]
+        table.rows[index] = row | joined
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
 
 

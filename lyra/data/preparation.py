@@ -17,13 +17,14 @@ from ..errors import InputError, join_quoted
 from ..tasks import TASKS, Task
 from .arguments import DataArguments
 from .columns import Columns, find_columns, unused_columns
+from .decimals import read_decimal_commas
 from .filter import filter_rows, skip_unlabelled
 from .labels import IGNORE_INDEX, above_threshold, detect_task, explain_choice, parse_labels
 from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
 from .loading import Table, load_table
 from .readers import Row
 from .residues import coverage_notes, is_mask, read_masks, scored_lengths
-from .splits import SPLITS, assign_splits, check_leaks, read_splits, rows_by_split
+from .splits import SPLITS, assign_splits, check_leaks, read_fold, read_splits, rows_by_split
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -97,15 +98,20 @@ def check(args: DataArguments) -> CheckedData:
     table = load_table(args)
     notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
     columns = find_columns(table, args)
-    table.splits = read_splits(table, columns, args, notes)
+    if args.decimal == ",":
+        read_decimal_commas(table, columns)
+    if args.fold is None or args.folds is not None:  # of a column of folds, the rows that are left count
+        table.splits = read_splits(table, columns, args)
     notes += filter_rows(table, columns, args.where or [])
     if args.missing_labels == "skip":
         notes += skip_unlabelled(table, columns)
+    if args.fold is not None and args.folds is None:
+        table.splits = read_fold(table, columns, args.fold, notes)
     sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
     labels, task = _check_labels(table, columns, args, sequences, notes)
     splits = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
-    indices = rows_by_split(table, task, labels, splits, notes)
+    indices = rows_by_split(table, task, labels, splits, columns.group, notes)
     notes += unused_columns(table, columns)
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
@@ -159,7 +165,7 @@ def _check_labels(
             above_threshold(table, column, values, args.label_threshold)
             for column, values in zip(columns.labels, cells, strict=True)
         ]
-    scored = scored_lengths(table, columns.scored, columns.scored_number, sequences)
+    scored = _scored(table, columns, args, sequences)
     task_name = args.task or detect_task(table.source, list(columns.labels), cells, sequences, scored)
     masks = None
     if TASKS[task_name].per_token:
@@ -179,20 +185,36 @@ def _check_labels(
         notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")
     names = ", ".join(map(repr, columns.labels))
     notes.append(f"labels: {names}, task {task.name}{_suffix(args.task)}, {shown}")
-    if args.task is None and len(cells) == 1 and (choice := explain_choice(task_name, cells[0])):
+    if (
+        args.task is None
+        and args.label_threshold is None
+        and len(cells) == 1
+        and (choice := explain_choice(task_name, cells[0]))
+    ):
         notes.append(choice)
     return labels, task
+
+
+def _scored(table: Table, columns: Columns, args: DataArguments, sequences: list[str]) -> list[int]:
+    """How many residues of each sequence may have labels; a column that was only found by its name may mean something
+    else."""
+    try:
+        return scored_lengths(table, columns.scored, columns.scored_number, sequences)
+    except InputError:
+        if args.scored_residues is not None:
+            raise
+        return [len(sequence) for sequence in sequences]
 
 
 def _check_masks(
     table: Table, columns: Columns, args: DataArguments, sequences: list[str], scored: list[int], notes: list[str]
 ) -> list[list[bool]]:
     """Which residues may have a label."""
-    mask = columns.mask if columns.mask and (args.mask_column or is_mask(table, columns.mask)) else None
+    mask = columns.mask if columns.mask and (args.mask_column or is_mask(table, columns.mask, sequences)) else None
     if columns.scored is not None:
-        notes.append(f"labels: of as many residues, from the first, as column {columns.scored!r} says")
+        notes.append(f"labels: only of the first residues; column {columns.scored!r} has their number")
     elif columns.scored_number is not None:
-        notes.append(f"labels: of the first {columns.scored_number} residues")
+        notes.append(f"labels: only of the first {columns.scored_number} residues")
     if mask is not None:
         notes.append(f"labels: of the residues marked 1 in column {mask!r}")
     return read_masks(table, mask, sequences, scored)

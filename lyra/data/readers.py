@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -114,11 +114,13 @@ def read_xlsx_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:
         raise InputError(f"{path}: reading .xlsx needs openpyxl: pip install 'lyra-bio[xlsx]'") from None
     with _open_binary(path) as file:
         try:
-            sheet = openpyxl.load_workbook(io.BytesIO(file.read()), read_only=True, data_only=True).worksheets[0]
-        except (zipfile.BadZipFile, KeyError, ValueError, IndexError) as error:
+            book = openpyxl.load_workbook(io.BytesIO(file.read()), read_only=True, data_only=True)
+            lines = iter([list(line) for line in book.worksheets[0].iter_rows(values_only=True)])
+        except (OSError, EOFError, zlib.error):
+            raise
+        except Exception as error:  # the library raises many kinds for a damaged file
             raise InputError(f"{path}: not a readable .xlsx file ({one_line(error)})") from None
-    lines = sheet.iter_rows(values_only=True)
-    header = ["" if name is None else str(name).strip() for name in next(lines, ())]
+    header = ["" if name is None else str(name).strip() for name in next(lines, [])]
     named = [index for index, name in enumerate(header) if name]
     check_columns(path, [header[index] for index in named])
     row = 0

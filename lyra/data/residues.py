@@ -22,6 +22,8 @@ def entries(value: Any, numbers: bool = True) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return list(value)
     text = str(value).strip()
+    if "." in text and (number := parse_number(text)) is not None:
+        return [number if numbers else text]  # one decimal number, however many digits it has
     listed = re.fullmatch(r"[\[(](.*)[\])]", text, re.DOTALL)
     parts = _SEPARATOR.split(listed[1].strip() if listed else text)
     found = [parse_number(part) for part in parts]
@@ -37,8 +39,6 @@ def entries(value: Any, numbers: bool = True) -> list[Any]:
 
 def count_entries(value: Any) -> int:
     """The number of labels in a cell."""
-    if isinstance(value, str) and "." in value and parse_number(value) is not None:
-        return 1  # one decimal number, however many digits it has
     return len(entries(value)) if isinstance(value, (str, list, tuple)) else 1
 
 
@@ -65,9 +65,13 @@ def scored_lengths(table: Table, column: str | None, number: int | None, sequenc
     return lengths
 
 
-def is_mask(table: Table, column: str) -> bool:
+def is_mask(table: Table, column: str, sequences: Sequence[str]) -> bool:
     """Whether a column holds 0 and 1 for each residue in at least one row, and so is meant as a mask."""
-    return any(all(entry in ("0", "1", 0, 1) for entry in entries(row.get(column))) for row in table.rows)
+    for row, sequence in zip(table.rows, sequences, strict=True):
+        marks = [_mark(entry) for entry in entries(row.get(column))]
+        if len(marks) == len(sequence) > 1 and set(marks) <= {0.0, 1.0}:
+            return True
+    return False
 
 
 def read_masks(table: Table, column: str | None, sequences: Sequence[str], scored: Sequence[int]) -> list[list[bool]]:
@@ -93,6 +97,8 @@ def read_masks(table: Table, column: str | None, sequences: Sequence[str], score
 
 
 def _mark(entry: Any) -> float | None:
+    if isinstance(entry, bool):
+        return float(entry)
     return 1.0 if entry == "1" else 0.0 if entry == "0" else parse_number(entry)  # text, most often
 
 
@@ -105,7 +111,7 @@ def coverage_notes(table: Table, present: Sequence[Sequence[bool]]) -> list[str]
     total, found = sum(map(len, present)), sum(map(sum, present))
     if found == total:
         return []
-    notes = [f"labels: {found:,} of {total:,} are there, the others count as not measured"]
+    notes = [f"labels: {found:,} of {total:,} labels of residues are there; the others are treated as missing"]
     empty = [str(location) for location, row in zip(table.locations, present, strict=True) if not any(row)]
     if empty:
         named = "; ".join(empty[:_MAX_NAMED_ROWS]) + "; ..." * (len(empty) > _MAX_NAMED_ROWS)

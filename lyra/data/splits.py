@@ -15,16 +15,15 @@ from .loading import SPLIT_NAMES, Table
 
 SPLITS = ("train", "validation", "test")
 _MAX_NAMED = 10
+_POOLED = -2
 
 
-def read_splits(table: Table, columns: Columns, args: DataArguments, notes: list[str]) -> list[str] | None:
+def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str] | None:
     """The splits that the data come with; None if they have none.
 
     Raises:
         InputError: naming the row whose split is none.
     """
-    if args.fold is not None and args.folds is None:
-        return _read_fold(table, columns, args.fold, notes)
     if table.splits is not None or columns.split is None:
         return table.splits
     values = [row.get(columns.split) for row in table.rows]
@@ -42,8 +41,15 @@ def read_splits(table: Table, columns: Columns, args: DataArguments, notes: list
     return names  # type: ignore[return-value]
 
 
-def _read_fold(table: Table, columns: Columns, fold: str, notes: list[str]) -> list[str]:
-    """The rows of one fold of a column of folds as the test split."""
+def read_fold(table: Table, columns: Columns, given: str, notes: list[str]) -> list[str]:
+    """The rows of one fold of a column of folds as the test split.
+
+    Raises:
+        InputError: if the table has splits, a row has no fold, or none has this one.
+    """
+    if table.splits is not None:
+        raise InputError(f"{table.source}: --fold needs a table without a split, this one has one")
+    fold = class_text(given)
     folds = [class_text(row.get(columns.split)) for row in table.rows]  # type: ignore[arg-type]
     for location, name in zip(table.locations, folds, strict=True):
         if is_missing(name):
@@ -75,7 +81,7 @@ def assign_splits(
         InputError: if folds are asked for that cannot be made.
     """
     splits = list(table.splits or ["train"] * len(sequences))
-    groups = None if columns.group is None else [row.get(columns.group) for row in table.rows]
+    groups = None if columns.group is None else [_group(row.get(columns.group)) for row in table.rows]
     blocks, strata = _blocks(sequences, groups), _strata(labels, task)
     if table.splits is None:
         kept = "equal sequences" if groups is None else f"equal sequences and rows of one {columns.group!r}"
@@ -85,17 +91,21 @@ def assign_splits(
     if args.folds is not None:
         notes.append(_take_fold(table, args, splits, blocks, strata))
     available = splits.count("train")
-    for split, fraction in (("test", args.test_fraction), ("validation", args.validation_fraction)):
-        if split not in splits:
-            draw = _Draw(blocks, strata, splits, split, args.split_seed)
-            draw.move(round(fraction * available))
+    drawn = [split for split in ("test", "validation") if split not in splits]
+    for number, split in enumerate(drawn):
+        wanted = round((args.test_fraction if split == "test" else args.validation_fraction) * available)
+        draw = _Draw(blocks, strata, splits, split, args.split_seed)
+        draw.move(max(1, wanted), left=len(drawn) - number)
+        found = splits.count(split)
+        notes.append(f"split: {found} of the {available} training rows become {split}, seed {args.split_seed}")
+        if groups is not None and not wanted / 2 <= found <= 2 * wanted:
             notes.append(
-                f"split: {splits.count(split)} of the {available} training rows become {split}, seed {args.split_seed}"
+                f"split: {wanted} rows were wanted for {split}, and the groups are too large or too few for that"
             )
     return splits
 
 
-def _blocks(sequences: list[str], groups: list[Any] | None) -> list[list[int]]:
+def _blocks(sequences: list[str], groups: list[str | None] | None) -> list[list[int]]:
     """The rows that stay together, in the order of their first one: those of equal sequences, and those of a group."""
     parent = list(range(len(sequences)))
 
@@ -106,9 +116,9 @@ def _blocks(sequences: list[str], groups: list[Any] | None) -> list[list[int]]:
         return row
 
     for keys in ([sequence.upper() for sequence in sequences], groups or []):
-        first: dict[Any, int] = {}
+        first: dict[str, int] = {}
         for row, key in enumerate(keys):
-            if not is_missing(key):
+            if key is not None:
                 parent[root(row)] = root(first.setdefault(key, row))
     blocks: dict[int, list[int]] = defaultdict(list)
     for row in range(len(sequences)):
@@ -133,10 +143,16 @@ def _classes(label: Any, task: Task) -> set[int]:
     return {int(output) for output in np.flatnonzero((values == 1).any(axis=0))}
 
 
-def _straddling(groups: list[Any], splits: list[str]) -> int:
+def _group(cell: Any) -> str | None:
+    return None if is_missing(cell) else class_text(cell)
+
+
+def _straddling(groups: list[str | None], splits: list[str]) -> int:
+    """How many groups have rows in more than one split."""
     found = defaultdict(set)
     for group, split in zip(groups, splits, strict=True):
-        found[group].add(split)
+        if group is not None:
+            found[group].add(split)
     return sum(len(each) > 1 for each in found.values())
 
 
@@ -169,16 +185,32 @@ class _Draw:
         counts = Counter(strata)
         self.strata = [min((strata[row] for row in block), key=lambda s: (counts[s], s)) for block in self.blocks]
 
-    def move(self, wanted: int) -> None:
-        """Moves about `wanted` rows."""
-        rows = Counter()  # type: Counter[int]
-        for block, stratum in zip(self.blocks, self.strata, strict=True):
+    def move(self, wanted: int, left: int) -> None:
+        """Moves about `wanted` rows.
+
+        Args:
+            left: splits that are still to be drawn, with this one; each, and training, is left a block of each stratum.
+        """
+        strata = _pool_small(self.strata, left)
+        rows, blocks = Counter[int](), Counter(strata)
+        for block, stratum in zip(self.blocks, strata, strict=True):
             rows[stratum] += len(block)
-        quotas = _quotas(rows, max(1, wanted))
-        for block, stratum in zip(self.blocks, self.strata, strict=True):
-            if quotas[stratum] > 0:
-                self._take(block)
-                quotas[stratum] -= len(block)
+        quotas = _quotas({stratum: rows[stratum] for stratum in rows if blocks[stratum] > left}, wanted)
+        for stratum, quota in quotas.items():
+            candidates = [block for block, each in zip(self.blocks, strata, strict=True) if each == stratum]
+            self._move_from(candidates, quota, most=blocks[stratum] - left)
+
+    def _move_from(self, blocks: list[list[int]], quota: int, most: int) -> None:
+        """Moves about `quota` rows of blocks of one stratum, at most so many blocks, and none far larger."""
+        if quota < 1:
+            return
+        small = [block for block in blocks if len(block) <= 2 * quota] or [min(blocks, key=len)]
+        moved = 0
+        for block in small[:most]:
+            if moved >= quota:
+                break
+            self._take(block)
+            moved += len(block)
 
     def deal(self, fold: int, folds: int) -> None:
         """Moves the rows of one of `folds` parts."""
@@ -191,14 +223,24 @@ class _Draw:
             self.splits[row] = self.split
 
 
-def _quotas(rows: Counter[int], wanted: int) -> dict[int, int]:
+def _pool_small(strata: list[int], left: int) -> list[int]:
+    """Strata of which those with too few blocks to give one to each split become one."""
+    blocks = Counter(strata)
+    return [stratum if blocks[stratum] > left else _POOLED for stratum in strata]
+
+
+def _quotas(rows: dict[int, int], wanted: int) -> dict[int, int]:
     """How many of `wanted` rows are to come from each stratum: its share, and at least one where there is room."""
-    total, room = sum(rows.values()), wanted >= 2 * len(rows)
+    total = sum(rows.values())
     shares = {stratum: wanted * count / total for stratum, count in rows.items()}
-    quotas = {stratum: max(int(share), int(room and rows[stratum] > 2)) for stratum, share in shares.items()}
+    quotas = {stratum: int(share) for stratum, share in shares.items()}
     by_remainder = sorted(shares, key=lambda stratum: shares[stratum] - quotas[stratum], reverse=True)
-    for stratum in by_remainder[: max(0, wanted - sum(quotas.values()))]:
+    for stratum in by_remainder[: wanted - sum(quotas.values())]:
         quotas[stratum] += 1
+    if wanted >= 2 * len(rows):
+        for stratum in [stratum for stratum, quota in quotas.items() if quota == 0]:
+            quotas[max(quotas, key=lambda each: quotas[each])] -= 1
+            quotas[stratum] = 1
     return quotas
 
 
@@ -232,7 +274,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def rows_by_split(
-    table: Table, task: Task, labels: list[Any], splits: list[str], notes: list[str]
+    table: Table, task: Task, labels: list[Any], splits: list[str], group: str | None, notes: list[str]
 ) -> dict[str, list[int]]:
     """The indices of the rows of each split; a note says of classes that a split lacks.
 
@@ -242,9 +284,10 @@ def rows_by_split(
     indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
     for split in SPLITS:
         if not indices[split]:
+            needed = "sequences" if group is None else f"values of {group!r}"
             raise InputError(
                 f"{table.source}: the {split} split has no rows ({len(table.rows)} rows in the table); "
-                "at least three different sequences are needed"
+                f"at least three different {needed} are needed"
             )
     for split in SPLITS:
         values = [np.asarray(labels[i], dtype=float).reshape(-1, task.num_outputs) for i in indices[split]]
@@ -273,6 +316,6 @@ def _check_distinct(table: Table, task: Task, labels: np.ndarray, split: str) ->
         distinct = len(np.unique(values[~np.isnan(values)]))
         if distinct < (2 if split == "train" else 1):
             raise InputError(
-                f"{table.source}, column {column!r}: the {split} split has {distinct} different labels, "
+                f"{table.source}, column {column!r}: the {split} split has {distinct} distinct label(s), "
                 + ("at least two are needed" if split == "train" else "at least one is needed")
             )

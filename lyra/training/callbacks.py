@@ -12,6 +12,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from ..signals import Terminated
 from .checkpoints import write_checksums
+from .selection import rank
 
 # Several processes must end after the same step, and to agree they wait for their devices.
 _STEPS_BETWEEN_AGREEMENTS = 10
@@ -84,7 +85,7 @@ def _ran_out_of_patience(state: TrainerState, args: TrainingArguments, patience:
     """From the log alone, which a resumed run has too."""
     if patience is None:
         return False
-    key = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
-    sign = 1 if args.greater_is_better else -1
-    scores = [sign * entry[key] for entry in state.log_history if key in entry]
-    return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+    metric = str(args.metric_for_best_model).removeprefix("eval_")
+    entries = [entry for entry in state.log_history if "eval_loss" in entry]
+    ranks = [rank(entry, metric, bool(args.greater_is_better)) for entry in entries]
+    return bool(ranks) and len(ranks) - 1 - ranks.index(max(ranks)) >= patience

@@ -30,7 +30,7 @@ def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: 
     leftovers = {CHECKPOINTS, LOCK}
     used = last_checkpoint(output) or (output.is_dir() and {item.name for item in output.iterdir()} - leftovers)
     if used and overwrite and not _is_run(output):
-        raise InputError(f"{output}: --overwrite_output_dir replaces a run, and this folder holds something else")
+        raise InputError(f"{output}: --overwrite_output_dir replaces a run, and this folder does not hold one")
     if used and not (resume or resume_from or overwrite):
         raise InputError(
             f"{output}: --output_dir is in use; choose another, --resume an interrupted run, or replace it with "
@@ -46,14 +46,25 @@ def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: 
 
 
 def _is_run(output: Path) -> bool:
-    return any((output / name).exists() for name in (_RECORD, CHECKPOINTS, MEMBERS))
+    """Whether a folder holds a run, or what is left of one, and not somebody's other work."""
+    if (output / CHECKPOINTS / _FINGERPRINT).exists() or any(map(_is_run, _members(output))):
+        return True
+    for name, key, value in ((_RECORD, "versions", "lyra-bio"), ("config.json", "model_type", "lyra")):
+        if (output / name).is_file() and value in (read_json(output / name).get(key) or ()):
+            return True
+    return False
+
+
+def _members(output: Path) -> list[Path]:
+    return [folder for folder in output.glob(f"{MEMBERS}/*") if folder.name.isdigit() and folder.is_dir()]
 
 
 def remove_run(output: Path) -> None:
     """Removes what would make a new run in a folder look finished or begun; its other files are replaced at the end."""
     (output / _RECORD).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, MEMBERS):
-        shutil.rmtree(output / name, ignore_errors=True)
+    (output / CHECKPOINTS / _FINGERPRINT).unlink(missing_ok=True)
+    for folder in (*_checkpoints(output), *_members(output)):
+        shutil.rmtree(folder)
 
 
 def is_finished(output: Path) -> bool:

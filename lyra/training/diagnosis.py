@@ -55,22 +55,39 @@ def _without_variation(data: Prepared, logits: np.ndarray) -> list[str]:
 
 
 def _like_chance(data: Prepared, record: dict[str, Any]) -> list[str]:
-    key = record["selected_by"]
+    key, item = record["selected_by"], "residues" if data.task.per_token else "rows"
     chance, value = METRICS[key].chance if key in METRICS else None, record["validation"].get(key)
     if chance is None or value is None:
         return []
-    items = len(data.label_array("validation"))
-    if value > chance + (1 - chance) * _QUANTILE / math.sqrt(items):
+    labels = data.label_array("validation").reshape(-1, data.task.num_outputs).astype(float)
+    labels = labels[((labels != IGNORE_INDEX) & ~np.isnan(labels)).all(axis=1)]
+    independent = len(data.task.names) - (data.task.kind == "classification")
+    if not len(labels) or value > chance + _QUANTILE * _standard_error(key, labels, independent):
         return []
-    return [f"validation {key} {value:.3f} is no better than chance ({chance:g})"]
+    return [f"validation {key} {value:.3f} is no better than chance gives for {len(labels)} {item}"]
+
+
+def _standard_error(metric: str, labels: np.ndarray, independent: int) -> float:
+    """Of a score without any relation: of a correlation that of Fisher, of an area that of Mann and Whitney.
+
+    Args:
+        labels: `(items, outputs)`.
+        independent: how many such scores it is the mean of.
+    """
+    variance = 1 / len(labels)
+    if metric == "auroc":
+        fewest = min(int(count) for column in labels.T for count in np.unique(column, return_counts=True)[1])
+        variance = (len(labels) + 1) / (12 * fewest * max(1, len(labels) - fewest))
+    return math.sqrt(variance / independent)
 
 
 def _behind_linear(record: dict[str, Any]) -> list[str]:
     key, linear = record["selected_by"], (record.get("linear") or {}).get("validation", {})
     value, other = record["validation"].get(key), linear.get(key)
-    if value is None or other is None or (value >= other) == greater_is_better(key):
+    if other is None or (value is not None and (value >= other) == greater_is_better(key)):
         return []
-    return [f"a linear model is better on validation: {key} {other:.3f} against {value:.3f}"]
+    own = "undefined" if value is None else f"{value:.3f}"
+    return [f"a linear model is better on validation: {key} {other:.3f} against {own}"]
 
 
 def _rare_classes(data: Prepared) -> list[str]:
@@ -84,7 +101,8 @@ def _rare_classes(data: Prepared) -> list[str]:
         ones = (labels.reshape(-1, len(data.task.names)) == 1).sum(axis=0).tolist()
         counts = dict(zip(data.task.names, ones, strict=True))
     item = "residues" if data.task.per_token else "rows"
-    rare = [f"{name!r} {count}" for name, count in counts.items() if count < _FEW][:_MAX_NAMED]
+    rare = sorted((count, name) for name, count in counts.items() if count < _FEW)
     if not rare:
         return []
-    return [f"few test {item} have these classes, so that scores that depend on them are uncertain: {', '.join(rare)}"]
+    named = ", ".join(f"{name!r} {count}" for count, name in rare[:_MAX_NAMED]) + ", ..." * (len(rare) > _MAX_NAMED)
+    return [f"few test {item} have these classes, so that scores that depend on them are uncertain: {named}"]

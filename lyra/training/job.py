@@ -104,8 +104,8 @@ def train(
         args.greater_is_better = greater_is_better(args.metric_for_best_model)
         if main:
             print(*prepared.notes, sep="\n", flush=True)
-            if args.overwrite_output_dir:
-                remove_run(output)
+        if args.overwrite_output_dir:
+            _replace(output, prepared, model_args, build, main)
         job = Job(prepared, data_args, model_args, args, build, command, started)
         record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
         state = PartialState()
@@ -118,6 +118,17 @@ def train(
         except InputError as error:
             raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
     return record
+
+
+def _replace(output: Path, data: Prepared, model_args: ModelArguments, build: Build, main: bool) -> None:
+    """Removes the run that is in a folder, if the new one can be built."""
+    start = model_args.model_name_or_path
+    if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
+        raise InputError(f"--overwrite_output_dir: would remove {start}, from which --model_name_or_path starts")
+    check_new_columns(data, build_model(model_args, data, build).config, model_args.ensemble)
+    if main:
+        remove_run(output)
+    PartialState().wait_for_everyone()  # no process may take the old run for its own
 
 
 @dataclass
@@ -261,8 +272,10 @@ def _selection_metric(chosen: str | None, data: Prepared) -> str:
     """The validation metric to select by, without the Trainer's prefix."""
     usual = data.task.spec.selected_by
     if chosen is None:
-        values = data.label_array("validation").astype(float)
-        if len(np.unique(values[(values != IGNORE_INDEX) & ~np.isnan(values)])) > 1:
+        values = data.label_array("validation").astype(float).reshape(-1, data.task.num_outputs)
+        if data.task.kind == "classification":
+            values[values == IGNORE_INDEX] = np.nan
+        if any(len(np.unique(column[~np.isnan(column)])) > 1 for column in values.T):
             return usual
         data.notes.append(f"selection: by loss, as {usual} is undefined where all labels are equal")
         return "loss"

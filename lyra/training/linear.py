@@ -5,6 +5,7 @@ pairs of varying positions, the letters at each pair of them; otherwise the freq
 for labels per residue, the letters of a window around it.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from ..scoring import compute_metrics
 MOST_ROWS = 20_000  # sequences or residues, at random, that a run learns its linear model from
 _PAIR_COLUMNS = 250
 _WINDOW = 15
+_CHUNK = 2000  # sequences whose features are in memory at once
 _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 Features = Callable[[list[str]], sparse.csr_matrix]
@@ -41,21 +43,24 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
         most_rows: sequences or residues to learn from.
 
     Returns:
-        The entries of a training record that a linear model has; None where these rows have all labels alike.
+        The entries of a training record that a linear model has; None where there is nothing to learn: no row has all
+        labels, an output is constant, or all sequences are alike.
     """
     started = time.monotonic()
     metric = data.task.spec.selected_by if metric == "loss" else metric
     sign = 1 if greater_is_better(metric) else -1
-    features, named = _features(data)
-    y = {split: data.label_array(split) for split in ("train", "validation", "test")}
-    rows = _labelled(data, y["train"], seed, most_rows)
-    if not _can_be_learned(data, y["train"][rows]):
+    sequences, y = _sample(data, seed, most_rows)
+    labelled = _labelled(data, y)
+    if not _can_be_learned(y[labelled]):
         return None
-    X = {"train": features(data.sequences["train"])[rows], "validation": features(data.sequences["validation"])}
+    features, named = _features(data, sequences)
+    X = features(sequences)[labelled]
+    if X.shape[1] == 0:  # all sequences are alike
+        return None
     best: tuple[float, Any, dict[str, float], float] | None = None
     for penalty in _PENALTIES:
-        model = _fit(data, penalty, X["train"], y["train"][rows])
-        scores = _score(data, model, X["validation"], y["validation"])
+        model = _fit(data, penalty, X, y[labelled])
+        scores = _score(data, model, features, "validation")
         value = sign * scores.get(metric, -sign * np.inf)
         if best is None or value > best[0]:
             best = value, model, scores, penalty
@@ -63,46 +68,61 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     _, model, validation, penalty = best
     training_seconds = time.monotonic() - started
     before = time.monotonic()
-    test = _score(data, model, features(data.sequences["test"]), y["test"])
+    test = _score(data, model, features, "test")
     per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
+    outputs = len(data.task.names)
     return {
         "validation": validation,
         "test": test,
-        "parameters": int(X["train"].shape[1] + 1) * (1 if data.task.kind == "regression" else len(data.task.names)),
+        "parameters": int(X.shape[1] + 1) * outputs,
         "training_seconds": round(training_seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),
-        "hyperparameters": {"features": named, "penalty": penalty, "seed": seed, "rows": len(rows)},
+        "hyperparameters": {"features": named, "penalty": penalty, "seed": seed, "rows": len(labelled)},
     }
 
 
-def _features(data: Prepared) -> tuple[Features, str]:
+def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray]:
+    """Training sequences at random, with at most about `most` rows or residues, and their labels `(items, ...)`."""
+    sequences, labels = data.sequences["train"], data.dataset["train"]["labels"]
+    if not data.task.per_token:
+        chosen = np.arange(len(sequences))
+        if len(chosen) > most:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
+        return [sequences[i] for i in chosen], data.label_array("train")[chosen]
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    lengths = np.cumsum([len(labels[int(i)]) for i in order])
+    chosen = np.sort(order[: 1 + np.searchsorted(lengths, most)])
+    return [sequences[i] for i in chosen], np.concatenate([np.asarray(labels[int(i)]) for i in chosen])
+
+
+def _features(data: Prepared, train: list[str]) -> tuple[Features, str]:
     """What turns sequences into a sparse matrix, a row per sequence or residue, and its description."""
-    train, tokenizer = data.sequences["train"], data.tokenizer
+    tokenizer = data.tokenizer
     if data.task.per_token:
         encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(_windows(data, train[:1000]))
         return lambda sequences: encoder.transform(_windows(data, sequences)), f"window of {_WINDOW}"
     if len(set(map(len, train))) > 1:
-        counter = CountVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False, dtype=np.float32).fit(train)
+        counter = CountVectorizer(analyzer="char", ngram_range=(1, 3), preprocessor=str.upper, dtype=np.float32)
+        counter.fit(train)
         return lambda sequences: normalize(counter.transform(sequences)), "frequencies of 1-3 letters"
+    length = len(tokenizer.encode_bulk(train[:1])[0])
 
     def ids(sequences: list[str]) -> np.ndarray:
-        encoded = tokenizer.encode_bulk(sequences)
-        rows = np.full((len(sequences), len(known_length)), tokenizer.pad_token_id)
-        found = pad(encoded, tokenizer.pad_token_id).numpy()[:, : rows.shape[1]]
+        rows = np.full((len(sequences), length), tokenizer.pad_token_id)
+        found = pad(tokenizer.encode_bulk(sequences), tokenizer.pad_token_id).numpy()[:, :length]
         rows[:, : found.shape[1]] = found
         return rows
 
-    known_length = tokenizer.encode_bulk(train[:1])[0]
-    known = ids(train)
-    varying = np.flatnonzero(np.ptp(known, axis=0))
-    pairs = list(combinations(varying, 2))
-    pairs = pairs if len(pairs) <= _PAIR_COLUMNS else []
+    varying = np.flatnonzero(np.ptp(ids(train), axis=0))
+    pairs = list(combinations(varying, 2)) if math.comb(len(varying), 2) <= _PAIR_COLUMNS else []
 
     def columns(sequences: list[str]) -> np.ndarray:
         letters = ids(sequences)
         both = [letters[:, i] * len(tokenizer) + letters[:, j] for i, j in pairs]
         return np.column_stack([letters[:, varying], *both])
 
+    if not len(varying):
+        return lambda sequences: sparse.csr_matrix((len(sequences), 0)), "none"
     encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(columns(train))
     return lambda sequences: encoder.transform(columns(sequences)), "one-hot" + (" and pairs" if pairs else "")
 
@@ -116,11 +136,10 @@ def _windows(data: Prepared, sequences: list[str]) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _labelled(data: Prepared, labels: np.ndarray, seed: int, most: int) -> np.ndarray:
-    """The indices of the training rows to learn from: those with all labels, at most so many."""
+def _labelled(data: Prepared, labels: np.ndarray) -> np.ndarray:
+    """The indices of the items that have all labels."""
     missing = labels == IGNORE_INDEX if data.task.kind == "classification" else np.isnan(labels)
-    found = np.flatnonzero(~missing.reshape(len(labels), -1).any(axis=1))
-    return found if len(found) <= most else np.sort(np.random.default_rng(seed).choice(found, most, replace=False))
+    return np.flatnonzero(~missing.reshape(len(labels), -1).any(axis=1))
 
 
 def _fit(data: Prepared, penalty: float, X: sparse.csr_matrix, y: np.ndarray) -> Any:
@@ -134,19 +153,19 @@ def _fit(data: Prepared, penalty: float, X: sparse.csr_matrix, y: np.ndarray) ->
         return model.fit(X, y)
 
 
-def _can_be_learned(data: Prepared, labels: np.ndarray) -> bool:
-    """Whether the labels of the chosen rows differ, in every output."""
+def _can_be_learned(labels: np.ndarray) -> bool:
+    """Whether labels `(items, ...)` differ, in every output."""
     return len(labels) > 1 and bool(np.all(np.ptp(labels.reshape(len(labels), -1), axis=0) > 0))
 
 
-def _score(data: Prepared, model: Any, X: sparse.csr_matrix, labels: np.ndarray) -> dict[str, float]:
-    if data.task.kind == "regression":
-        logits = model.predict(X).reshape(len(labels), -1)
-    else:
-        logits = model.decision_function(X).reshape(len(labels), -1)
-        if data.task.kind == "classification":
-            logits = _all_classes(model.classes_, logits, len(data.task.names))
-    return compute_metrics(data.task.kind, logits, labels, data.task.names)
+def _score(data: Prepared, model: Any, features: Features, split: str) -> dict[str, float]:
+    sequences, decide = data.sequences[split], "predict" if data.task.kind == "regression" else "decision_function"
+    parts = [sequences[start : start + _CHUNK] for start in range(0, len(sequences), _CHUNK)]
+    decided = [getattr(model, decide)(features(part)) for part in parts]
+    logits = np.concatenate([each.reshape(len(each), -1) for each in decided])
+    if data.task.kind == "classification":
+        logits = _all_classes(model.classes_, logits, len(data.task.names))
+    return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
 
 
 def _all_classes(learned: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:

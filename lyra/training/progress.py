@@ -1,5 +1,6 @@
 """What a run shows while it trains: a bar with the time left, and a line after each evaluation."""
 
+import math
 import sys
 from typing import Any
 
@@ -7,7 +8,7 @@ from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ..metrics import greater_is_better
+from .selection import rank
 
 
 class EpochLines(TrainerCallback):
@@ -45,20 +46,20 @@ class EpochLines(TrainerCallback):
     ) -> None:
         if self._bar is None:
             return
-        parts = [f"epoch {state.epoch or 0:g}/{args.num_train_epochs:g}"]
+        parts = [f"epoch {state.epoch or 0:g}/{state.num_train_epochs:g}"]
         parts += [] if self._loss is None else [f"loss {self._loss:.4f}"]
         parts.append(f"validation loss {metrics['eval_loss']:.4f}")
-        key = f"eval_{self.selected}"
-        if self.selected != "loss" and key in metrics:
-            parts.append(f"{self.selected} {metrics[key]:.4f}")
-        tqdm.write("  ".join(parts) + "  best" * self._is_best(state), file=sys.stdout)
+        if self.selected != "loss":
+            value = metrics.get(f"eval_{self.selected}", math.nan)
+            parts.append(f"{self.selected} {value:.4f}" if math.isfinite(value) else f"{self.selected} undefined")
+        *earlier, last = [
+            rank(entry, self.selected, bool(args.greater_is_better))
+            for entry in state.log_history
+            if "eval_loss" in entry
+        ]
+        parts += ["best"] if all(last > other for other in earlier) else []
+        tqdm.write("  ".join(parts), file=sys.stdout)
         sys.stdout.flush()
-
-    def _is_best(self, state: TrainerState) -> bool:
-        """Whether the last evaluation is better than all before, by the rule of [`LyraTrainer`]."""
-        key, sign = f"eval_{self.selected}", 1 if greater_is_better(self.selected) else -1
-        *earlier, last = [(sign * e[key], -e["eval_loss"]) for e in state.log_history if key in e]
-        return all(last > other for other in earlier)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         if self._bar is not None:

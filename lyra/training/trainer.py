@@ -16,6 +16,7 @@ from ..data.labels import IGNORE_INDEX
 from ..scoring import compute_metrics
 from ..tasks import Task
 from .arguments import TrainingDefaults
+from .selection import rank
 
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 
@@ -55,13 +56,13 @@ class LyraTrainer(Trainer):
         return scores if selected == "loss" else {selected: worst} | scores
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Of two epochs with the same metric, as of a model that predicts one class, that with the lower loss."""
+        """By the rule of [`rank`]; the parent's knows the metric alone."""
         if super()._determine_best_metric(metrics, trial):
             return True
-        losses = {entry["step"]: entry["eval_loss"] for entry in self.state.log_history if "eval_loss" in entry}
-        value = metrics.get(f"eval_{self.args.metric_for_best_model}")
-        best = losses.get(self.state.best_global_step)
-        if value != self.state.best_metric or best is None or not metrics["eval_loss"] < best:
+        chosen = str(self.args.metric_for_best_model).removeprefix("eval_")
+        best = [e for e in self.state.log_history if "eval_loss" in e and e["step"] == self.state.best_global_step]
+        better = bool(self.args.greater_is_better)
+        if best and not rank(metrics, chosen, better) > rank(best[-1], chosen, better):
             return False
         self.state.best_global_step = self.state.global_step
         return True

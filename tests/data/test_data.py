@@ -336,10 +336,10 @@ def test_bad_splits(tmp_path):
     assert "row 8 (line 9), column 'split': expected train, validation or test, got 'tset'" in complaint(
         table(tmp_path, VALUES, split=split)
     )
-    assert "the train split has 1 different labels, at least two are needed" in complaint(
+    assert "the train split has 1 distinct label(s), at least two are needed" in complaint(
         table(tmp_path, [0] * 5 + [0, 1, 0, 1], split=["train"] * 5 + ["validation"] * 2 + ["test"] * 2)
     )
-    assert "the train split has no rows" in complaint(table(tmp_path, [1.5, 2.5], sequences=SEQUENCES[:2]))
+    assert "the test split has no rows" in complaint(table(tmp_path, [1.5, 2.5], sequences=SEQUENCES[:2]))
 
 
 def test_other_sources(tmp_path):
@@ -477,6 +477,19 @@ def test_decimal_commas(tmp_path):
     assert data.rows["train"][0]["note"] == "a,b"
 
 
+def test_lists_with_decimal_commas(tmp_path):
+    lists = ["[" + "; ".join(f"{v:.1f}".replace(".", ",") for v in range(8)) + "]" for _ in SEQUENCES]
+    path = tmp_path / "t.tsv"
+    path.write_text("sequence\tlabel\n" + "".join(f"{s}\t{row}\n" for s, row in zip(SEQUENCES, lists, strict=True)))
+    assert found(path, decimal=",", task="token_regression").label_array("test").tolist() == list(range(8))
+
+
+def test_points_in_labels_with_decimal_commas_are_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("sequence;label\n" + "".join(f"{s};1.05{i}\n" for i, s in enumerate(SEQUENCES)))
+    assert "row 1 (line 2), column 'label': expected a decimal comma and no point" in complaint(path, decimal=",")
+
+
 def test_spreadsheets(tmp_path):
     book = openpyxl.Workbook()
     book.active.append(["id", "sequence", None, "label"])
@@ -514,6 +527,9 @@ def test_labels_joined_by_columns_of_different_names(tmp_path):
     data = found(sequences, labels=str(labels), id_column="gene", sequence_id_column="id")
     row = next(row for split in SPLITS for row in data.rows[split] if row["id"] == "p0")
     assert row["label"] == "8.5" and row["sequence"] == SEQUENCES[0]
+    own = {"id": [f"p{i}" for i in range(9)], "gene": ["g"] * 9, "sequence": SEQUENCES}
+    kept = found(write(tmp_path, own, "o.csv"), labels=str(labels), id_column="gene", sequence_id_column="id")
+    assert all(row["gene"] == "g" for split in SPLITS for row in kept.rows[split])
     message = complaint(sequences, labels=str(labels), id_column="gene")
     assert "s.csv: no column 'gene'" in message and "--sequence_id_column" in message
 
@@ -530,14 +546,22 @@ def test_columns_that_are_not_used_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "task", "note"),
     [
-        ([0, 1, 2], "classification", "labels: 3 whole numbers are classes; --task regression reads them as numbers"),
-        ([3, 5, 7], "regression", "labels: 3 whole numbers are numbers; --task classification reads them as classes"),
+        (
+            [0, 1, 2],
+            "classification",
+            "labels: the 3 different integers are read as classes; --task regression reads numbers",
+        ),
+        (
+            [3, 5, 7],
+            "regression",
+            "labels: the 3 different integers are read as numbers; --task classification reads classes",
+        ),
     ],
 )
 def test_digits_say_how_they_were_read(tmp_path, labels, task, note):
     data = found(table(tmp_path, labels * 3))
     assert data.task.name == task and note in data.notes
-    assert not any("whole numbers" in note for note in found(table(tmp_path, labels * 3), task=task).notes)
+    assert not any("integers" in note for note in found(table(tmp_path, labels * 3), task=task).notes)
 
 
 def test_every_name_of_a_column_is_listed(tmp_path):

@@ -41,8 +41,38 @@ def test_entries(cell, expected):
     assert count_entries(cell) == len(expected)
 
 
-def test_one_decimal_number_is_one_label():
-    assert count_entries("-12.75") == count_entries("0.5") == 1
+def test_one_decimal_number_is_one_label(tmp_path):
+    assert entries("-12.75") == [-12.75] and count_entries("0.5") == 1
+    data = found(table(tmp_path, [row[0] for row in SCORES]), task="token_regression", scored_residues=1)
+    assert in_order(data)[SEQUENCES[4]][0] == float(SCORES[4][0])
+
+
+def test_none_may_be_a_class_of_a_residue(tmp_path):
+    rows = [["none", "helix", None, "sheet", "none", "none", "helix", "sheet"] for _ in SEQUENCES]
+    lines = [json.dumps({"sequence": s, "label": row}) + "\n" for s, row in zip(SEQUENCES, rows, strict=True)]
+    (tmp_path / "t.jsonl").write_text("".join(lines))
+    data = found(tmp_path / "t.jsonl")
+    assert data.task.names == ("helix", "none", "sheet")
+    assert labels_of(data)[0].tolist() == [1, 0, -100, 2, 1, 1, 0, 2]
+
+
+def test_columns_that_only_have_the_names_of_masks_and_counts(tmp_path):
+    columns = {"resolved": ["yes", "no", *[""] * 7], "seq_scored": [""] * 9}
+    assert found(table(tmp_path, [" ".join(row) for row in SCORES], **columns)).task.name == "token_regression"
+    assert (
+        found(table(tmp_path, np.arange(9) + 0.5, seq_scored=[""] * 9, mask=["0", "1"] * 4 + ["1"])).task.name
+        == "regression"
+    )
+
+
+def test_booleans_are_a_mask(tmp_path):
+    mask = [True, False] * 4
+    rows = [
+        {"sequence": s, "label": [float(x) for x in row], "mask": mask}
+        for s, row in zip(SEQUENCES, SCORES, strict=True)
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert np.isnan(labels_of(found(tmp_path / "t.jsonl"))[0]).tolist() == [not kept for kept in mask]
 
 
 def test_missing_numbers_are_not_measured(tmp_path):
@@ -53,7 +83,7 @@ def test_missing_numbers_are_not_measured(tmp_path):
     assert data.task.name == "token_regression"
     labels = in_order(data)
     assert np.flatnonzero(np.isnan(labels[SEQUENCES[0]])).tolist() == [2] and np.isnan(labels[SEQUENCES[5]]).all()
-    assert "labels: 62 of 72 are there, the others count as not measured" in data.notes
+    assert "labels: 62 of 72 labels of residues are there; the others are treated as missing" in data.notes
     (empty,) = [note for note in data.notes if "no residue has one" in note]
     assert "in 1 rows" in empty and "row 6 (line 7)" in empty
 
@@ -93,7 +123,7 @@ def test_what_a_mask_hides_is_not_read(tmp_path):
     ("labels", "flags", "message"),
     [
         (["0.1 0.2 0.3 x 0.5 0.6 0.7 0.8"], {}, "column 'label', residue 4: expected a number, got 'x'; --mask_column"),
-        (["0.1 0.2 0.3"], {}, "expected 8 labels, one per residue, got 3; --scored_residues says how many"),
+        (["0.1 0.2 0.3"], {}, "expected 8 labels, one per residue, got 3; use --scored_residues"),
         ([""], {}, "the label is missing; --missing_labels skip"),
         (
             [],

@@ -1,5 +1,6 @@
 """Random splits: rare classes, groups, columns of folds; and what is said of a split that lacks a class."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -32,9 +33,52 @@ def test_folds_share_every_class(tmp_path):
 
 def test_rare_labels_of_several_outputs_are_shared(tmp_path):
     rare = [1] * 10 + [0] * 190
-    columns = {"sequence": sequences(200), "a": rare, "b": [i % 2 for i in range(200)]}
-    data = found(write(tmp_path, columns), label_columns=["a", "b"])
-    assert all(data.label_array(split)[:, 0].sum() >= 1 for split in data.rows)
+    path = write(tmp_path, {"sequence": sequences(200), "a": rare, "b": [i % 2 for i in range(200)]})
+    for seed in range(5):
+        data = found(path, label_columns=["a", "b"], split_seed=seed)
+        assert data.label_array("test")[:, 0].sum() == data.label_array("validation")[:, 0].sum() == 1
+
+
+def test_many_small_classes_do_not_inflate_a_split(tmp_path):
+    labels = [f"c{i // 3}" for i in range(147)] + ["big"] * 353
+    data = found(write(tmp_path, {"sequence": sequences(500), "label": labels}))
+    assert len(data.rows["test"]) == len(data.rows["validation"]) == 50
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_only_group_of_a_class_stays_in_training(tmp_path, seed):
+    genes = [f"g{i % 20}" for i in range(200)]
+    labels = ["yes" if gene == "g3" else "no" for gene in genes]
+    columns = {"sequence": sequences(200), "label": labels, "gene": genes}
+    data = found(write(tmp_path, columns), group_column="gene", split_seed=seed)
+    assert Counter(data.label_array("train").tolist())[1] == 10
+    assert "split: no test row has class 'yes'" in data.notes
+
+
+def test_a_giant_group_stays_in_training(tmp_path):
+    genes = ["giant"] * 160 + [f"g{i % 5}" for i in range(20)]
+    columns = {"sequence": sequences(180), "label": np.arange(180) + 0.5, "gene": genes}
+    path = write(tmp_path, columns)
+    data = found(path, group_column="gene")
+    assert {row["gene"] for row in data.rows["train"]} >= {"giant"} and len(data.rows["test"]) in range(8, 20)
+    assert any("rows were wanted for validation" in note for note in data.notes)
+    two = write(tmp_path, columns | {"gene": ["a", "b"] * 90})
+    assert "at least three different values of 'gene' are needed" in complaint(two, group_column="gene")
+
+
+def test_groups_of_any_kind_of_cell(tmp_path):
+    rows = [{"sequence": s, "label": i + 0.5, "gene": [i % 6] if i % 7 else None} for i, s in enumerate(sequences(60))]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = found(tmp_path / "t.jsonl", group_column="gene")
+    sides = [{str(row["gene"]) for row in data.rows[split]} - {"None"} for split in data.rows]
+    assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+
+
+def test_peptides_that_look_missing_stay_together(tmp_path):
+    columns = {"sequence": ["NAN"] * 30 + ["NA"] * 30 + sequences(60), "label": np.arange(120) + 0.5}
+    data = found(write(tmp_path, columns))
+    seen = [set(data.sequences[split]) for split in data.rows]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
 def test_groups_stay_on_one_side(tmp_path):
@@ -54,6 +98,8 @@ def test_groups_join_equal_sequences(tmp_path):
     columns = {"sequence": repeated * 2, "label": np.arange(60) + 0.5, "gene": [f"g{i // 2}" for i in range(60)]}
     data = found(write(tmp_path, columns), group_column="gene")
     seen = [set(data.sequences[split]) for split in data.rows]
+    genes = [{row["gene"] for row in data.rows[split]} for split in data.rows]
+    assert not genes[0] & genes[1] and not genes[0] & genes[2] and not genes[1] & genes[2]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 

@@ -73,6 +73,9 @@ def test_a_head_for_classes_has_no_pipeline_of_its_own(tiny, tmp_path):
     assert "custom_pipelines" in LyraForTokenClassification.from_pretrained(folder).config.to_dict()
     classes = LyraForTokenClassification.from_pretrained(folder, num_labels=3, ignore_mismatched_sizes=True)
     assert "custom_pipelines" not in classes.config.to_dict()
+    config = tiny(num_labels=3)
+    config.custom_pipelines = {"mine": {}}
+    assert LyraForSequenceClassification(config).config.custom_pipelines == {"mine": {}}
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "single_label_classification"])

@@ -41,7 +41,9 @@ def test_eight_channels_and_every_pair():
 
 def test_tokenizer():
     tokenizer = LyraTokenizer("dna+dna", pair_offset=2)
-    encoded = tokenizer("ACGTA", "gt", return_offsets_mapping=True)
+    encoded = tokenizer("ACGTA", "gt")
+    with pytest.raises(ValueError, match="return_offsets_mapping"):
+        tokenizer("ACGTA", "gt", return_offsets_mapping=True)
     assert tokenizer.convert_ids_to_tokens(encoded["input_ids"]) == ["A-", "C-", "GG", "TT", "A-"]
     assert tokenizer(" AC GTA\n", "g t")["input_ids"] == encoded["input_ids"]
     text = get_alphabet("dna+dna").align("ACGTA", "gt", 2)
@@ -57,7 +59,9 @@ def test_tokenizer():
         LyraTokenizer("dna+dna", pair_offset=-1)
 
 
-@pytest.mark.parametrize("arguments", [("ACGT",), (["ACGT", "ACG"],), ("ACGT", ["AC"]), (["ACGT"], "AC")])
+@pytest.mark.parametrize(
+    "arguments", [("ACGT",), (["ACGT", "ACG"],), ("ACGT", ["AC"]), (["ACGT"], "AC"), (["ACGT", "AC"], ["AC"])]
+)
 def test_one_sequence_of_a_pair_is_refused(arguments):
     with pytest.raises(ValueError, match=r"call tokenizer\(sequence, partner\)"):
         LyraTokenizer("dna+dna")(*arguments)

@@ -34,8 +34,8 @@ def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (lambda sequence: float(RNG.normal()), "is no better than chance (0)"),
-        (lambda sequence: "no" if RNG.random() < 0.9 else "yes", "is no better than chance (0)"),
+        (lambda sequence: float(RNG.normal()), "is no better than chance gives for"),
+        (lambda sequence: "no" if RNG.random() < 0.9 else "yes", "is no better than chance gives for"),
     ],
     ids=["noise", "rare class"],
 )
@@ -143,19 +143,72 @@ def test_a_run_is_replaced_when_asked(table, tmp_path, capsys):
     assert record_of(tmp_path / "m") == before
     assert run(path, tmp_path / "m", "--seed", "2", "--overwrite_output_dir") == 0
     assert record_of(tmp_path / "m")["hyperparameters"]["seed"] == 2
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").write_text("mine")
-    assert run(path, tmp_path / "other", "--overwrite_output_dir") == 2
-    assert "this folder holds something else" in capsys.readouterr().err
-    assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+    other = tmp_path / "other"
+    (other / "checkpoints").mkdir(parents=True)
+    (other / "checkpoints" / "resnet.pt").write_text("mine")
+    (other / "metrics.json").write_text("{}")
+    assert run(path, other, "--overwrite_output_dir") == 2
+    assert "this folder does not hold one" in capsys.readouterr().err
+    assert (other / "checkpoints" / "resnet.pt").read_text() == "mine" and (other / "metrics.json").exists()
 
 
 def test_a_failed_check_replaces_nothing(table, tmp_path):
-    assert run(table(composition), tmp_path / "m") == 0
-    before = record_of(tmp_path / "m")
+    path = table(composition)
+    assert run(path, tmp_path / "m") == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()}
     (tmp_path / "bad.csv").write_text("sequence,label\nMK,x\n")
-    assert run(tmp_path / "bad.csv", tmp_path / "m", "--overwrite_output_dir") == 2
-    assert record_of(tmp_path / "m") == before
+    for data, flags in (
+        (tmp_path / "bad.csv", []),
+        (path, ["--config_overrides", "hidden_size=-8"]),
+        (path, ["--model_name_or_path", "nowhere"]),
+        (path, ["--class_weights", "balanced"]),
+    ):
+        command = ["train", str(data), "--output_dir", str(tmp_path / "m"), "--overwrite_output_dir", "--use_cpu"]
+        assert main([*command, *flags]) == 2
+        assert {file: file.read_bytes() for file in (tmp_path / "m").rglob("*") if file.is_file()} == before
+    command = ["train", str(path), "--output_dir", str(tmp_path / "m"), "--overwrite_output_dir", "--use_cpu"]
+    assert main([*command, "--model_name_or_path", str(tmp_path / "m")]) == 2
+    assert (tmp_path / "m" / "metrics.json").exists()
+
+
+def test_what_is_left_of_a_run_is_replaced(table, tmp_path):
+    path = table(composition)
+    assert run(path, tmp_path / "m") == 0
+    (tmp_path / "m" / "metrics.json").unlink()  # as when a replacement was killed early
+    assert run(path, tmp_path / "m", "--overwrite_output_dir") == 0
+    assert (tmp_path / "m" / "metrics.json").exists()
+
+
+def test_a_metric_that_is_undefined_on_validation(table, tmp_path, capsys):
+    path = table(lambda sequence: "yes" if RNG.random() < 0.5 else "no", rows=90)
+    rows = path.read_text().splitlines()
+    splits = ["train"] * 60 + ["validation"] * 10 + ["test"] * 20
+    rows = [f"{row},{split}" for row, split in zip(rows[1:], splits, strict=True)]
+    rows = [row.replace(",no,validation", ",yes,validation") for row in rows]
+    path.write_text("\n".join(["id,sequence,label,split", *rows]) + "\n")
+    assert run(path, tmp_path / "m", "--metric_for_best_model", "auroc") == 0
+    said = capsys.readouterr().out
+    assert "auroc undefined" in said and "split: no validation row has class 'no'" in said
+    assert record_of(tmp_path / "m")["best_epoch"] in (1, 2)
+
+
+def test_identical_sequences_have_no_linear_model(tmp_path):
+    rows = (
+        [f"{'MKTAYIAK'},{i}.5,train" for i in range(20)] + ["MKTAYIAR,1.5,validation"] * 5 + ["GAVLIMFW,2.5,test"] * 5
+    )
+    (tmp_path / "t.csv").write_text("sequence,label,split\n" + "\n".join(rows) + "\n")
+    assert fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "spearman", 0) is None
+
+
+def test_lower_case_is_upper_case_for_the_linear_model(tmp_path):
+    rng = np.random.default_rng(1)
+    sequences = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), rng.integers(20, 30))) for _ in range(100)]
+    scores = []
+    for write in (str.upper, lambda s: s.lower() if s < "M" else s):
+        rows = [f"{write(s)},{s.count('A') + 0.5}" for s in sequences]
+        (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
+        scores.append(fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "spearman", 0)["test"])
+    assert scores[0] == scores[1]
 
 
 def test_sklearn_is_silent(table, tmp_path, capfd):
