@@ -29,6 +29,8 @@ class LyraTokenPipeline(TokenClassificationPipeline):
 
     def postprocess(self, all_outputs: list[dict[str, Any]], **parameters: Any) -> list[dict[str, Any]]:
         (outputs,) = all_outputs
+        if outputs.get("word_to_chars_map") is not None:
+            raise ValueError("`is_split_into_words`: a sequence is one text")
         config, values = self.model.config, outputs["logits"][0].float()
         if config.problem_type == "multi_label_classification":
             values = values.sigmoid()

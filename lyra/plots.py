@@ -11,7 +11,7 @@ from scipy import special
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
 _DPI = 150
-_MAX_NAMED_CURVES = 20
+_MAX_NAMED_CURVES, _MAX_CURVES_INSIDE, _MAX_NUMBERED_CLASSES, _LONGEST_NAME = 20, 8, 15, 20
 _plain_text = rc_context({"text.parse_math": False})  # a class may be called "$x"
 
 
@@ -50,13 +50,16 @@ def plot_measured(predictions: np.ndarray, labels: np.ndarray, items: str, title
     """
     figure = Figure(figsize=(5.4, 4.4), layout="constrained")
     axis = figure.subplots()
+    ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
     if len(labels) > 2000:
-        image = axis.hexbin(labels, predictions, gridsize=60, bins="log", mincnt=1, cmap="viridis")
+        # One extent for both axes, or cells of predictions that vary little would be flat.
+        image = axis.hexbin(
+            labels, predictions, gridsize=60, extent=(*ends, *ends), bins="log", mincnt=1, cmap="viridis"
+        )
         # Plain numbers: the library's powers of ten are mathematics, which is switched off here.
         figure.colorbar(image, ax=axis, label=items, format="{x:,.0f}")
     else:
         axis.plot(labels, predictions, ".", markersize=4, alpha=0.6)
-    ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
     axis.plot(ends, ends, color="0.4", linewidth=1, linestyle="--")
     axis.set(xlabel="measured", ylabel="predicted", title=title)
     figure.savefig(path, dpi=_DPI)
@@ -78,8 +81,9 @@ def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...
         labels=range(len(names)),
         display_labels=names,
         normalize="true",
+        include_values=len(names) <= _MAX_NUMBERED_CLASSES,
         values_format=".2f",
-        xticks_rotation=45 if max(map(len, names)) > 3 else 0,
+        xticks_rotation=90 if max(map(len, names)) > 3 else 0,
         cmap="Blues",
         im_kw={"vmin": 0, "vmax": 1},
         ax=axis,
@@ -115,13 +119,17 @@ def plot_roc(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], tit
         present = ~np.isnan(truths[:, column])
         truth, score = truths[present, column], scores[present, column]
         if 0 < truth.sum() < truth.size:
-            label = f"{name} ({roc_auc_score(truth, score):.3f})" if column < _MAX_NAMED_CURVES else "_hidden"
+            short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+            label = f"{short} ({roc_auc_score(truth, score):.3f})" if column < _MAX_NAMED_CURVES else "_hidden"
             curve = {"linewidth": 1, "label": label, "color": colors(column % colors.N)}
             RocCurveDisplay.from_predictions(truth, score, curve_kwargs=curve, ax=axis)
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
     if not axis.get_legend_handles_labels()[1]:
         return False
-    axis.legend(title="AUROC", fontsize="small", loc="lower right")
+    many = len(names) > _MAX_CURVES_INSIDE
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {"loc": "lower right"}
+    axis.legend(title="AUROC", fontsize="small", **place)
+    figure.set_figwidth(7.2 if many else 4.8)
     figure.savefig(path, dpi=_DPI)
     return True

@@ -139,8 +139,12 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     seen: set[str] = set()
     for index, (location, row) in enumerate(zip(table.locations, table.rows, strict=True)):
         key = _id(location, row, column, args.data, flag)
+        if key not in by_id and args.missing_labels == "skip":
+            continue  # a row without labels, which is left out later
         if key not in by_id:
-            raise InputError(f"{location}, column {column!r}: {key!r} has no row in {labels}")
+            raise InputError(
+                f"{location}, column {column!r}: {key!r} has no row in {labels}; --missing_labels skip leaves it out"
+            )
         if key in seen:
             raise InputError(f"{location}, column {column!r}: duplicate id {key!r}")
         seen.add(key)

@@ -530,6 +530,10 @@ def test_labels_joined_by_columns_of_different_names(tmp_path):
     own = {"id": [f"p{i}" for i in range(9)], "gene": ["g"] * 9, "sequence": SEQUENCES}
     kept = found(write(tmp_path, own, "o.csv"), labels=str(labels), id_column="gene", sequence_id_column="id")
     assert all(row["gene"] == "g" for split in SPLITS for row in kept.rows[split])
+    few = write(tmp_path, {"id": [f"p{i}" for i in range(8)], "label": VALUES[:8]}, "few.csv")
+    assert "'p8' has no row in" in complaint(sequences, labels=str(few))
+    skipped = found(sequences, labels=str(few), missing_labels="skip")
+    assert "rows: 1 of 9 have no label and are left out" in skipped.notes
     message = complaint(sequences, labels=str(labels), id_column="gene")
     assert "s.csv: no column 'gene'" in message and "--sequence_id_column" in message
 

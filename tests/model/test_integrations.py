@@ -66,6 +66,8 @@ def test_values_per_residue_pipeline(tiny, tmp_path, problem):
             (letter, start, f"LABEL_{output}") for letter, start in (("m", 0), ("k", 1), ("t", 3)) for output in (0, 1)
         ]
         assert len(label(["MKT", "MA"], batch_size=2)[1]) == 4
+        with pytest.raises(ValueError, match="is_split_into_words"):
+            label(["MKT", "A"], is_split_into_words=True)
 
 
 def test_a_head_for_classes_has_no_pipeline_of_its_own(tiny, tmp_path):
