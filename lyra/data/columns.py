@@ -104,9 +104,14 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
     return Columns(names, sequences, labels, split, mask, scored if number is None else None, number, group)
 
 
-def unused_columns(table: Table, columns: Columns) -> list[str]:
-    """Notes on columns that were not used and look like sequences or numbers."""
+def unused_columns(table: Table, columns: Columns, conditions: Sequence[str]) -> list[str]:
+    """Notes on columns that were not used and look like sequences, folds or numbers.
+
+    Args:
+        conditions: of `--where`, which use a column.
+    """
     used = {*columns.sequences, *columns.labels, columns.split, columns.mask, columns.scored, columns.group}
+    used |= {column for column in columns.all if any(each.strip().startswith(column) for each in conditions)}
     others = [column for column in columns.all if column not in used and column not in columns.unused_labels]
     rows = table.rows[:_SAMPLED_ROWS]
     kinds: dict[str, list[str]] = {"sequences": [], "folds": [], "numbers": []}

@@ -112,7 +112,7 @@ def check(args: DataArguments) -> CheckedData:
     splits = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
     indices = rows_by_split(table, task, labels, splits, columns.group, notes)
-    notes += unused_columns(table, columns)
+    notes += unused_columns(table, columns, args.where or [])
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
     def by_split(values: list[Any]) -> dict[str, list[Any]]:
