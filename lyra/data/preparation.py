@@ -79,6 +79,13 @@ class Prepared(CheckedData):
         labels = [np.asarray(label) for label in self.dataset[split]["labels"]]
         return np.concatenate(labels) if self.task.per_token else np.stack(labels)
 
+    def label_values(self, split: str) -> np.ndarray:
+        """The labels of a split as floats `(items, outputs)`, NaN where there is none."""
+        values = self.label_array(split).astype(float).reshape(-1, self.task.num_outputs)
+        if self.task.kind == "classification":
+            values[values == IGNORE_INDEX] = np.nan
+        return values
+
 
 def prepare(args: DataArguments) -> Prepared:
     """Loads, checks, splits and encodes a data set.

@@ -12,7 +12,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from ..signals import Terminated
 from .checkpoints import write_checksums
-from .selection import rank
+from .selection import evaluations, rank
 
 # Several processes must end after the same step, and to agree they wait for their devices.
 _STEPS_BETWEEN_AGREEMENTS = 10
@@ -85,7 +85,5 @@ def _ran_out_of_patience(state: TrainerState, args: TrainingArguments, patience:
     """From the log alone, which a resumed run has too."""
     if patience is None:
         return False
-    metric = str(args.metric_for_best_model).removeprefix("eval_")
-    entries = [entry for entry in state.log_history if "eval_loss" in entry]
-    ranks = [rank(entry, metric, bool(args.greater_is_better)) for entry in entries]
+    ranks = [rank(entry, args) for entry in evaluations(state.log_history)]
     return bool(ranks) and len(ranks) - 1 - ranks.index(max(ranks)) >= patience

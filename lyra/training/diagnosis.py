@@ -59,8 +59,8 @@ def _like_chance(data: Prepared, record: dict[str, Any]) -> list[str]:
     chance, value = METRICS[key].chance if key in METRICS else None, record["validation"].get(key)
     if chance is None or value is None:
         return []
-    labels = data.label_array("validation").reshape(-1, data.task.num_outputs).astype(float)
-    labels = labels[((labels != IGNORE_INDEX) & ~np.isnan(labels)).all(axis=1)]
+    labels = data.label_values("validation")
+    labels = labels[~np.isnan(labels).any(axis=1)]
     independent = len(data.task.names) - (data.task.kind == "classification")
     if not len(labels) or value > chance + _QUANTILE * _standard_error(key, labels, independent):
         return []

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from transformers import set_seed
 
 from ..data.arguments import DataArguments
-from ..data.labels import IGNORE_INDEX
 from ..data.preparation import CheckedData, Prepared, check, encode
 from ..errors import InputError, OutputError, one_line
 from ..files import compare_fingerprint, locked, read_json
@@ -47,6 +46,7 @@ from .linear import fit_linear
 from .model import Build, build_model
 from .progress import EpochLines
 from .record import check_new_columns, run_record, stack, write_run
+from .selection import evaluations
 from .trainer import LyraTrainer, LyraTrainingArguments, global_batch_size
 
 # What a resumed run must have in common with the interrupted one, besides batch size, data and model.
@@ -272,10 +272,8 @@ def _selection_metric(chosen: str | None, data: Prepared) -> str:
     """The validation metric to select by, without the Trainer's prefix."""
     usual = data.task.spec.selected_by
     if chosen is None:
-        values = data.label_array("validation").astype(float).reshape(-1, data.task.num_outputs)
-        if data.task.kind == "classification":
-            values[values == IGNORE_INDEX] = np.nan
-        if any(len(np.unique(column[~np.isnan(column)])) > 1 for column in values.T):
+        columns = data.label_values("validation").T
+        if any(len(np.unique(column[~np.isnan(column)])) > 1 for column in columns):
             return usual
         data.notes.append(f"selection: by loss, as {usual} is undefined where all labels are equal")
         return "loss"
@@ -327,7 +325,7 @@ def _is_full(folder: Path) -> bool:
 
 def _best_epoch(trainer: LyraTrainer) -> float:
     """The epoch that the Trainer selected by its validation score."""
-    epochs = {entry["step"]: entry["epoch"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    epochs = {entry["step"]: entry["epoch"] for entry in evaluations(trainer.state.log_history)}
     if trainer.state.best_global_step not in epochs:
         raise InputError("no epoch was scored on the validation split; see --eval_strategy, --eval_steps, --eval_delay")
     return float(epochs[trainer.state.best_global_step])

@@ -57,27 +57,21 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     X = features(sequences)[labelled]
     if X.shape[1] == 0:  # all sequences are alike
         return None
-    best: tuple[float, Any, dict[str, float], float] | None = None
-    for penalty in _PENALTIES:
-        model = _fit(data, penalty, X, y[labelled])
-        scores = _score(data, model, features, "validation")
-        value = sign * scores.get(metric, -sign * np.inf)
-        if best is None or value > best[0]:
-            best = value, model, scores, penalty
-    assert best is not None
-    _, model, validation, penalty = best
+    models = [_fit(data, penalty, X, y[labelled]) for penalty in _PENALTIES]
+    scores = _score(data, models, features, "validation")
+    best = max(range(len(models)), key=lambda index: sign * scores[index].get(metric, -sign * np.inf))
     training_seconds = time.monotonic() - started
     before = time.monotonic()
-    test = _score(data, model, features, "test")
+    (test,) = _score(data, [models[best]], features, "test")
     per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
     outputs = len(data.task.names)
     return {
-        "validation": validation,
+        "validation": scores[best],
         "test": test,
         "parameters": int(X.shape[1] + 1) * outputs,
         "training_seconds": round(training_seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),
-        "hyperparameters": {"features": named, "penalty": penalty, "seed": seed, "rows": len(labelled)},
+        "hyperparameters": {"features": named, "penalty": _PENALTIES[best], "seed": seed, "rows": len(labelled)},
     }
 
 
@@ -158,14 +152,20 @@ def _can_be_learned(labels: np.ndarray) -> bool:
     return len(labels) > 1 and bool(np.all(np.ptp(labels.reshape(len(labels), -1), axis=0) > 0))
 
 
-def _score(data: Prepared, model: Any, features: Features, split: str) -> dict[str, float]:
-    sequences, decide = data.sequences[split], "predict" if data.task.kind == "regression" else "decision_function"
-    parts = [sequences[start : start + _CHUNK] for start in range(0, len(sequences), _CHUNK)]
-    decided = [getattr(model, decide)(features(part)) for part in parts]
-    logits = np.concatenate([each.reshape(len(each), -1) for each in decided])
+def _score(data: Prepared, models: list[Any], features: Features, split: str) -> list[dict[str, float]]:
+    """The scores of each model; the features are made once for all of them, and not of all sequences at once."""
+    sequences, labels = data.sequences[split], data.label_array(split)
+    decide = "predict" if data.task.kind == "regression" else "decision_function"
+    decided: list[list[np.ndarray]] = [[] for _ in models]
+    for start in range(0, len(sequences), _CHUNK):
+        X = features(sequences[start : start + _CHUNK])
+        for model, parts in zip(models, decided, strict=True):
+            parts.append(getattr(model, decide)(X).reshape(X.shape[0], -1))
+    logits = [np.concatenate(parts) for parts in decided]
     if data.task.kind == "classification":
-        logits = _all_classes(model.classes_, logits, len(data.task.names))
-    return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
+        classes = len(data.task.names)
+        logits = [_all_classes(model.classes_, each, classes) for model, each in zip(models, logits, strict=True)]
+    return [compute_metrics(data.task.kind, each, labels, data.task.names) for each in logits]
 
 
 def _all_classes(learned: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from .selection import rank
+from .selection import evaluations, rank
 
 
 class EpochLines(TrainerCallback):
@@ -52,11 +52,7 @@ class EpochLines(TrainerCallback):
         if self.selected != "loss":
             value = metrics.get(f"eval_{self.selected}", math.nan)
             parts.append(f"{self.selected} {value:.4f}" if math.isfinite(value) else f"{self.selected} undefined")
-        *earlier, last = [
-            rank(entry, self.selected, bool(args.greater_is_better))
-            for entry in state.log_history
-            if "eval_loss" in entry
-        ]
+        *earlier, last = [rank(entry, args) for entry in evaluations(state.log_history)]
         parts += ["best"] if all(last > other for other in earlier) else []
         tqdm.write("  ".join(parts), file=sys.stdout)
         sys.stdout.flush()

@@ -108,11 +108,7 @@ def _labelled_residues(data: Prepared) -> dict[str, int] | None:
     """The residues of each split that have a label, where residues have labels."""
     if not data.task.per_token:
         return None
-    labels = {split: data.label_array(split).reshape(-1, data.task.num_outputs) for split in data.rows}
-    return {
-        split: int(((values != IGNORE_INDEX) & ~np.isnan(values.astype(float))).any(axis=1).sum())
-        for split, values in labels.items()
-    }
+    return {split: int((~np.isnan(data.label_values(split))).any(axis=1).sum()) for split in data.rows}
 
 
 def write_run(

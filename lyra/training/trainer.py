@@ -16,7 +16,7 @@ from ..data.labels import IGNORE_INDEX
 from ..scoring import compute_metrics
 from ..tasks import Task
 from .arguments import TrainingDefaults
-from .selection import rank
+from .selection import evaluations, rank
 
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 
@@ -59,10 +59,8 @@ class LyraTrainer(Trainer):
         """By the rule of [`rank`]; the parent's knows the metric alone."""
         if super()._determine_best_metric(metrics, trial):
             return True
-        chosen = str(self.args.metric_for_best_model).removeprefix("eval_")
-        best = [e for e in self.state.log_history if "eval_loss" in e and e["step"] == self.state.best_global_step]
-        better = bool(self.args.greater_is_better)
-        if best and not rank(metrics, chosen, better) > rank(best[-1], chosen, better):
+        best = [e for e in evaluations(self.state.log_history) if e["step"] == self.state.best_global_step]
+        if best and not rank(metrics, self.args) > rank(best[-1], self.args):
             return False
         self.state.best_global_step = self.state.global_step
         return True
