@@ -121,7 +121,9 @@ def _config_flags(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML or JSON file ({one_line(error)})") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: expected flags and their values, got {type(values).__name__}")
+        raise InputError(
+            f"{path}: expected flags and their values, got {type(values).__name__}; a table ends in .jsonl"
+        )
     if "help" in values:
         raise InputError(f"{path}: unknown flag 'help'")
     return _as_flags(values)

@@ -115,8 +115,12 @@ class DataArguments:
             raise InputError(
                 f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}"
             )
-        if self.pair_offset < 0 or (self.pair_offset and self.pair_column is None):
-            raise InputError(f"--pair_offset: expected at least 0, and --pair_column with it, got {self.pair_offset}")
+        if self.pair_offset < 0:
+            raise InputError(f"--pair_offset: expected at least 0, got {self.pair_offset}")
+        if self.pair_offset and self.pair_column is None:
+            raise InputError(
+                f"--pair_offset {self.pair_offset}: only with --pair_column, the column of the second ones"
+            )
         if self.alphabet is not None:
             try:
                 get_alphabet(self.alphabet)

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, join_quoted
 from ..tasks import TASKS, Task
 from .cells import Cell, is_missing, parse_number
@@ -15,11 +17,13 @@ IGNORE_INDEX = -100  # no class, as in torch's cross-entropy
 _LARGE_SHARE = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
 _MAX_INTEGER_CLASSES = 10
 _MAX_CLASSES = 1000
+_MAX_NAMED = 12
+_MANY_DIGITS = 5  # a whole number of more may be a row of digits
 _SKIP = "--missing_labels skip leaves out such rows"
 
 
 def detect_task(
-    source: str, columns: list[str], cells: list[list[Any]], sequences: list[str], scored: list[int]
+    table: Table, columns: list[str], cells: list[list[Any]], sequences: list[str], scored: list[int]
 ) -> str:
     """The task that most of the cells of the first label column look like.
 
@@ -29,12 +33,14 @@ def detect_task(
     Raises:
         InputError: if they look like neither numbers nor classes.
     """
-    values, several = cells[0], len(cells) > 1
+    source, values, several = table.source, cells[0], len(cells) > 1
     if _is_per_residue(values, sequences, scored):
         found = (entry for value in values for entry in entries(value) if isinstance(entry, float))
         if any(not math.isnan(number) and not number.is_integer() for number in found):
             return "token_regression"
         return "token_multilabel" if several else "token_classification"
+    for column, column_values in zip(columns, cells, strict=True):
+        _refuse_odd_lists(table, column, column_values, sequences, scored)
     if several:
         return _detect_outputs(source, columns, cells)
     numbers = [parse_number(value) for value in values]
@@ -69,6 +75,10 @@ def explain_choice(task_name: str, values: list[Any]) -> str | None:
     Args:
         values: the cells of the only label column.
     """
+    if task_name == "token_classification":
+        digits = {entry for value in values for entry in entries(value, numbers=False)}
+        if all(re.fullmatch(r"\d+(\.0+)?|nan", str(entry), re.IGNORECASE) for entry in digits) and len(digits) > 2:
+            return "labels: the digits of residues are read as classes; --task token_regression reads numbers"
     if TASKS[task_name].per_token or not (written := _written_integers(values)):
         return None
     if task_name == "classification":
@@ -89,6 +99,38 @@ def _is_per_residue(values: list[Any], sequences: list[str], scored: list[int]) 
     words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
     repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
     return bool(matching) and _share(matching) >= _LARGE_SHARE and not repeating
+
+
+def _refuse_odd_lists(table: Table, column: str, values: list[Any], sequences: list[str], scored: list[int]) -> None:
+    """Raises InputError for what look like labels of residues but are not as many as these."""
+    counts = [count_entries(value) for value in values]
+    listed = [_is_list(value) for value in values]
+    if _share(listed) > 0.5:
+        for index, (count, sequence) in enumerate(zip(counts, sequences, strict=True)):
+            if listed[index] and count not in (len(sequence), scored[index]):
+                cell = Cell(table.locations[index], column)
+                raise InputError(
+                    f"{cell}: {count} labels for the {len(sequence)} residues of the sequence; each needs one, or only "
+                    "the first ones: --scored_residues, their number or the column that has it"
+                )
+    digits = [re.fullmatch(r"\d+", str(value)) is not None for value in values]
+    pairs = list(zip(counts, sequences, strict=True))
+    if all(digits) and max(counts) > _MANY_DIGITS and all(count <= len(sequence) for count, sequence in pairs):
+        whole = sum(count == len(sequence) for count, sequence in pairs)
+        if 20 * whole >= len(pairs):
+            raise InputError(
+                f"{table.source}, column {column!r}: {whole} of {len(pairs)} labels have a digit for each residue, the "
+                "others fewer, as if they had lost zeros at the start in a program that took them for numbers; write "
+                "them as text again, or set --task"
+            )
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a cell is a list of several numbers, and no text of single characters."""
+    if not isinstance(value, (str, list, tuple)) or (isinstance(value, str) and re.fullmatch(r"\S*", value.strip())):
+        return isinstance(value, (list, tuple)) and len(value) > 1
+    found = entries(value)
+    return len(found) > 1 and all(isinstance(entry, float) or is_missing(entry) for entry in found)
 
 
 def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
@@ -165,8 +207,8 @@ def _parse_residues(
     labels = entries(value, numbers=kind != "classification")
     if len(labels) != len(sequence) and not (0 < len(labels) < len(sequence) and not any(mask[len(labels) :])):
         raise InputError(
-            f"{cell}: expected {len(sequence)} labels, one per residue, got {len(labels)}; use --scored_residues if "
-            "only the first residues have labels, --mask_column to mark those that have"
+            f"{cell}: expected {_expected(mask, len(sequence))}, got {len(labels)}; use --scored_residues if only the "
+            "first residues have labels, --mask_column to mark those that have"
         )
     missing, parse = (None if kind == "classification" else math.nan), _RESIDUE_PARSERS[kind]
     labels += [None] * (len(sequence) - len(labels))
@@ -188,6 +230,11 @@ def _parse_residues(
     return parsed
 
 
+def _expected(mask: list[bool], length: int) -> str:
+    scored = length - mask[::-1].index(True) if any(mask) else length
+    return f"{length} labels, one per residue" + (f", or {scored}, one per scored residue" if scored < length else "")
+
+
 def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[Any], Task]:
     """Class names as indices, -100 for none, and the task with the names in order."""
     flat = [name for residues in parsed for name in residues] if task.per_token else parsed
@@ -197,6 +244,21 @@ def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[An
     if task.per_token:
         return [[index[name] for name in residues] for residues in parsed], task
     return [index[name] for name in parsed], task
+
+
+def class_notes(labels: list[Any], task: Task) -> list[str]:
+    """How often each class occurs, and which of them look like two spellings of one."""
+    flat = np.concatenate([np.atleast_1d(label) for label in labels])
+    counts = np.bincount(flat[flat != IGNORE_INDEX], minlength=len(task.names))
+    shown = [f"{name!r} {count:,}" for name, count in zip(task.names, counts, strict=True)][:_MAX_NAMED]
+    notes = ["labels: classes " + ", ".join(shown) + ", ..." * (len(task.names) > _MAX_NAMED)]
+    spelled: dict[str, list[str]] = {}
+    for name in task.names:
+        spelled.setdefault(name.casefold(), []).append(name)
+    for names in spelled.values():
+        if len(names) > 1:
+            notes.append(f"labels: {join_quoted(names)} are different classes; spell them alike if they are one")
+    return notes
 
 
 def _is_gap(label: Any, kind: str) -> bool:
@@ -217,7 +279,8 @@ def _parse_finite(cell: Cell, value: Any) -> float:
         raise InputError(f"{cell}: the label is missing (got {value!r}); {_SKIP}")
     number = parse_number(value)
     if number is None:
-        raise InputError(f"{cell}: expected a number, got {value!r}")
+        commas = "; --decimal , reads decimal commas" if re.fullmatch(r"\s*-?\d+,\d+\s*", str(value)) else ""
+        raise InputError(f"{cell}: expected a number, got {value!r}{commas}")
     if not math.isfinite(number):
         raise InputError(f"{cell}: expected a finite number, got {value!r}")
     return number

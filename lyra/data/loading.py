@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, join_quoted, one_line
@@ -35,6 +35,7 @@ class Table:
         locations: of each row.
         splits: of each row, where the source has them.
         sha256: of the content.
+        notes: what was found on the way.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Table:
     locations: list[RowLocation]
     splits: list[str] | None
     sha256: str
+    notes: list[str] = field(default_factory=list)
 
 
 def load_table(args: DataArguments) -> Table:
@@ -136,15 +138,12 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
     column, flag = args.sequence_id_column, "--sequence_id_column"
     if column is None:
         column, flag = args.id_column, "--id_column, or --sequence_id_column where it has another name there"
+    _check_ids(table, column, by_id, labels, args)
     seen: set[str] = set()
     for index, (location, row) in enumerate(zip(table.locations, table.rows, strict=True)):
         key = _id(location, row, column, args.data, flag)
-        if key not in by_id and args.missing_labels == "skip":
-            continue  # a row without labels, which is left out later
         if key not in by_id:
-            raise InputError(
-                f"{location}, column {column!r}: {key!r} has no row in {labels}; --missing_labels skip leaves it out"
-            )
+            continue  # a row without labels, which is left out later
         if key in seen:
             raise InputError(f"{location}, column {column!r}: duplicate id {key!r}")
         seen.add(key)
@@ -153,6 +152,27 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
             raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
         table.rows[index] = row | joined
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
+
+
+def _check_ids(table: Table, column: str, by_id: dict[str, Row], labels: str, args: DataArguments) -> None:
+    """Raises InputError if no id of a sequence has labels, or some have none and that is not allowed."""
+    if any(column not in row for row in table.rows):
+        return  # told with the row
+    ids = [str(row[column]) for row in table.rows]
+    without = [index for index, key in enumerate(ids) if key not in by_id]
+    if len(without) == len(ids) and by_id:
+        raise InputError(
+            f"{args.data}, column {column!r}: none of its {len(ids)} ids is in column {args.id_column!r} of {labels}; "
+            f"one is {ids[0]!r} here, {next(iter(by_id))!r} there"
+        )
+    if without and args.missing_labels != "skip":
+        others = f", nor have {len(without) - 1} others" if len(without) > 1 else ""
+        raise InputError(
+            f"{table.locations[without[0]]}, column {column!r}: {ids[without[0]]!r} has no row in {labels}{others}; "
+            "--missing_labels skip leaves such rows out"
+        )
+    if spare := len(by_id) - len(set(ids) & set(by_id)):
+        table.notes.append(f"labels: {spare} rows of {labels} have no sequence in {args.data}")
 
 
 def _id(location: RowLocation, row: Row, column: str, source: str, flag: str) -> str:

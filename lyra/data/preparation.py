@@ -19,7 +19,7 @@ from .arguments import DataArguments
 from .columns import Columns, find_columns, unused_columns
 from .decimals import read_decimal_commas
 from .filter import filter_rows, skip_unlabelled
-from .labels import IGNORE_INDEX, above_threshold, detect_task, explain_choice, parse_labels
+from .labels import IGNORE_INDEX, above_threshold, class_notes, detect_task, explain_choice, parse_labels
 from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
 from .loading import Table, load_table
 from .readers import Row
@@ -103,7 +103,7 @@ def check(args: DataArguments) -> CheckedData:
         InputError: for anything wrong with the arguments or the data.
     """
     table = load_table(args)
-    notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}"]
+    notes = [f"data: {table.source}, {len(table.rows)} rows, sha256 {table.sha256[:16]}", *table.notes]
     columns = find_columns(table, args)
     if args.decimal == ",":
         read_decimal_commas(table, columns)
@@ -159,6 +159,12 @@ def _check_sequences(
     for column, letters, member in zip(columns.sequences, sequences, alphabet.members, strict=True):
         notes += check_letters(table.locations, letters, column, member, args.unknown)
     texts = align_pairs(table.locations, columns.sequences[-1], sequences, alphabet, args.pair_offset)
+    if len(sequences) == 2:
+        first, second = map(repr, columns.sequences)
+        notes.append(
+            f"pairs: {second} begins {args.pair_offset} letters after the start of {first}"
+            f" (--pair_offset{'' if args.pair_offset else ' where it begins later'})"
+        )
     return sequences[0], texts, name
 
 
@@ -173,7 +179,7 @@ def _check_labels(
             for column, values in zip(columns.labels, cells, strict=True)
         ]
     scored = _scored(table, columns, args, sequences)
-    task_name = args.task or detect_task(table.source, list(columns.labels), cells, sequences, scored)
+    task_name = args.task or detect_task(table, list(columns.labels), cells, sequences, scored)
     masks = None
     if TASKS[task_name].per_token:
         masks = _check_masks(table, columns, args, sequences, scored, notes)
@@ -192,6 +198,8 @@ def _check_labels(
         notes.append(f"labels: 1 above {args.label_threshold:g}, else 0")
     names = ", ".join(map(repr, columns.labels))
     notes.append(f"labels: {names}, task {task.name}{_suffix(args.task)}, {shown}")
+    if task.kind == "classification":
+        notes += class_notes(labels, task)
     if (
         args.task is None
         and args.label_threshold is None

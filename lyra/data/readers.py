@@ -53,6 +53,8 @@ def read_csv_rows(path: str, delimiters: str = ",;\t") -> Iterator[tuple[RowLoca
     csv.field_size_limit(sys.maxsize)  # a chromosome is one field
     lines = _text_lines(path)
     first = next(lines, None)
+    if first is not None and first.lower().startswith("sep="):  # Excel's own note on the separator
+        first = next(lines, None)
     if first is None:
         raise InputError(f"{path}: the table is empty")
     delimiter = max(delimiters, key=first.count)
@@ -111,7 +113,7 @@ def read_xlsx_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:
     try:
         import openpyxl
     except ImportError:
-        raise InputError(f"{path}: reading .xlsx needs openpyxl: pip install 'lyra-bio[xlsx]'") from None
+        raise InputError(f"{path}: reading .xlsx needs openpyxl: pip install openpyxl") from None
     with _open_binary(path) as file:
         try:
             book = openpyxl.load_workbook(io.BytesIO(file.read()), read_only=True, data_only=True)
@@ -120,11 +122,13 @@ def read_xlsx_rows(path: str) -> Iterator[tuple[RowLocation, Row]]:
             raise
         except Exception as error:  # the library raises many kinds for a damaged file
             raise InputError(f"{path}: not a readable .xlsx file ({one_line(error)})") from None
-    header = ["" if name is None else str(name).strip() for name in next(lines, [])]
+    numbered = ((line, cells) for line, cells in enumerate(lines, start=1) if any(cell is not None for cell in cells))
+    _, names = next(numbered, (0, []))
+    header = ["" if name is None else str(name).strip() for name in names]
     named = [index for index, name in enumerate(header) if name]
     check_columns(path, [header[index] for index in named])
     row = 0
-    for line, cells in enumerate(lines, start=2):
+    for line, cells in numbered:
         values = {header[index]: cells[index] if index < len(cells) else None for index in named}
         if any(value is not None for value in values.values()):
             row += 1
@@ -147,6 +151,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> Row:
 
 def check_columns(where: str, names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated == [""]:
+        raise InputError(f"{where}: the first line must name the columns, got {', '.join(map(repr, names))}")
     if repeated:
         raise InputError(f"{where}{': ' if where else ''}the column {repeated[0]!r} is named twice")
 

@@ -32,6 +32,8 @@ def entries(value: Any, numbers: bool = True) -> list[Any]:
         # A part that is no number stays text, for the message.
         read = [part if number is None else number for number, part in zip(found, parts, strict=True)]
         return read if numbers else parts
+    if re.fullmatch(r"\w(\s*[,;]\s*\w)+", text):  # classes such as H,H,C
+        return parts
     if listed:
         return [part.strip("'\"") for part in parts]
     return list("".join(text.split()))

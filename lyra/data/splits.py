@@ -85,7 +85,9 @@ def assign_splits(
     blocks, strata = _blocks(sequences, groups), _strata(labels, task)
     if table.splits is None:
         kept = "equal sequences" if groups is None else f"equal sequences and rows of one {columns.group!r}"
-        notes.append(f"split: the table has none; rows are drawn at random, {kept} together (--split_seed)")
+        notes.append(
+            f"split: the table has no column of splits; rows are drawn at random, {kept} together (--split_seed)"
+        )
     elif groups is not None and (straddling := _straddling(groups, splits)):
         notes.append(f"split: {straddling} values of {columns.group!r} have rows in more than one split of the table")
     if args.folds is not None:

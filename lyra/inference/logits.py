@@ -1,13 +1,13 @@
 """What a model predicts for sequences: batches of similar length, long sequences streamed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..alphabet_lyra import get_alphabet
+from ..alphabet_lyra import PairAlphabet, get_alphabet
 from ..data.collator import pad
 from ..errors import InputError
 from ..modeling_lyra import LyraClassificationModel, LyraPreTrainedModel, mean_and_std
@@ -30,12 +30,31 @@ class Predictions(NamedTuple):
     stds: list[np.ndarray] | None
 
 
-def compute_logits(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str]) -> Predictions:
-    """The predictions for each sequence.
+def compute_logits(
+    model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: Sequence[str] | Sequence[tuple[str, str]]
+) -> Predictions:
+    """The predictions for each sequence, or of a model of aligned pairs for each `(sequence, partner)`.
 
     Raises:
-        InputError: if they are not finite, as after a training that diverged.
+        ValueError: if a model of pairs gets single sequences.
+        InputError: if the predictions are not finite, as after a training that diverged.
     """
+    alphabet = get_alphabet(tokenizer.alphabet)
+    if not isinstance(alphabet, PairAlphabet):
+        return logits_of_texts(model, tokenizer, list(sequences))  # type: ignore[arg-type]
+    pairs = [each for each in sequences if not isinstance(each, str)]
+    if len(pairs) < len(sequences):
+        raise ValueError("`sequences` must be pairs (sequence, partner) for this model, got single sequences")
+    texts = [alphabet.align(_without_space(one), _without_space(other), tokenizer.pair_offset) for one, other in pairs]
+    return logits_of_texts(model, tokenizer, texts)
+
+
+def _without_space(sequence: str) -> str:
+    return "".join(sequence.split())
+
+
+def logits_of_texts(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str]) -> Predictions:
+    """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
     single = len(get_alphabet(tokenizer.alphabet).members) == 1
     is_whole = [len(sequence) <= _LONGEST_WHOLE or not single for sequence in sequences]
 

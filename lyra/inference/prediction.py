@@ -18,7 +18,7 @@ from ..modeling_lyra import LyraClassificationModel, LyraPreTrainedModel
 from ..tokenization_lyra import LyraTokenizer
 from .checks import check_paths
 from .loading import best_device, load_model
-from .logits import compute_logits
+from .logits import logits_of_texts
 from .outputs import added_columns, extend_row, prediction_columns
 from .reading import CHUNK_ROWS, Chunk, ChunkReader
 
@@ -120,7 +120,7 @@ def _write_parts(
 
 
 def _predict_rows(model: LyraClassificationModel, tokenizer: LyraTokenizer, chunk: Chunk) -> list[Row]:
-    added = prediction_columns(compute_logits(model, tokenizer, chunk.texts), model.config, model.per_token)
+    added = prediction_columns(logits_of_texts(model, tokenizer, chunk.texts), model.config, model.per_token)
     return list(map(extend_row, chunk.locations, chunk.rows, added))
 
 

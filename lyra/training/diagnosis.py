@@ -23,8 +23,9 @@ def find_problems(data: Prepared, record: dict[str, Any], logits: np.ndarray) ->
     """
     learned = [*_without_variation(data, logits), *_like_chance(data, record)]
     if learned:
-        learned[-1] += "; more epochs or another --learning_rate may help" + _ADVICE[data.task.kind]
-    return learned + _behind_linear(record) + _rare_classes(data)
+        balanced = record.get("hyperparameters", {}).get("class_weights") == "balanced"
+        learned[-1] += "; more epochs or another --learning_rate may help" + _ADVICE[data.task.kind] * (not balanced)
+    return learned + _worse_than_mean(record) + _behind_linear(record) + _rare_classes(data)
 
 
 # By the kind of task.
@@ -65,6 +66,13 @@ def _like_chance(data: Prepared, record: dict[str, Any]) -> list[str]:
     if not len(labels) or value > chance + _QUANTILE * _standard_error(key, labels, independent):
         return []
     return [f"validation {key} {value:.3f} is no better than chance gives for {len(labels)} {item}"]
+
+
+def _worse_than_mean(record: dict[str, Any]) -> list[str]:
+    r2 = record["validation"].get("r2", 0.0)
+    if r2 >= 0:
+        return []
+    return [f"validation R2 {r2:.2f}: the mean of the labels predicts the values better; only the order may be right"]
 
 
 def _standard_error(metric: str, labels: np.ndarray, independent: int) -> float:

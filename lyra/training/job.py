@@ -23,7 +23,7 @@ from ..errors import InputError, OutputError, one_line
 from ..files import compare_fingerprint, locked, read_json
 from ..hub.publishing import publish, repository_of
 from ..inference.loading import load_model
-from ..inference.logits import compute_logits
+from ..inference.logits import logits_of_texts
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments, check_arguments
@@ -252,9 +252,9 @@ class Job:
             compare: whether to fit a linear model, too.
         """
         data = self.data
-        validation = compute_logits(model, data.tokenizer, data.sequences["validation"])
+        validation = logits_of_texts(model, data.tokenizer, data.sequences["validation"])
         before = time.monotonic()
-        test = compute_logits(model, data.tokenizer, data.sequences["test"])
+        test = logits_of_texts(model, data.tokenizer, data.sequences["test"])
         per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
         predictions = {"validation": validation, "test": test}
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)

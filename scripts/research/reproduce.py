@@ -30,7 +30,8 @@ from lyra.errors import InputError
 from lyra.hub import example_sequences, model_card
 from lyra.hub.card import SCORED_ONCE
 from lyra.hub.code import LICENSE
-from lyra.inference import compute_logits, load_model
+from lyra.inference import load_model
+from lyra.inference.logits import logits_of_texts
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
@@ -262,7 +263,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     if "folds" in flags:
         flags["fold"] = next(fold for fold in range(1, flags["folds"] + 1) if _is_fold(record, fold))
     data = prepare(instance(DataArguments, flags))
-    logits = compute_logits(model, tokenizer, data.sequences["test"]).logits
+    logits = logits_of_texts(model, tokenizer, data.sequences["test"]).logits
     stacked = stack(data, logits)
     scores = compute_metrics(data.task.kind, stacked, data.label_array("test"), data.task.names)
     if abs(scores[task["metric"]] - record["test"][task["metric"]]) > 1e-4:

@@ -509,7 +509,7 @@ def test_spreadsheets(tmp_path):
 def test_spreadsheets_need_an_extra(tmp_path, monkeypatch):
     (tmp_path / "t.xlsx").write_text("")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    assert "pip install 'lyra-bio[xlsx]'" in complaint(tmp_path / "t.xlsx")
+    assert "pip install openpyxl" in complaint(tmp_path / "t.xlsx")
 
 
 def test_rows_without_a_label_are_skipped(tmp_path):
@@ -572,3 +572,47 @@ def test_digits_say_how_they_were_read(tmp_path, labels, task, note):
 def test_every_name_of_a_column_is_listed(tmp_path):
     message = complaint(write(tmp_path, {"sequence": SEQUENCES, "foo": VALUES}))
     assert all(name in message for name in LABEL_COLUMNS)
+
+
+# ── Spellings and alignments ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_classes_are_counted_and_spellings_noticed(tmp_path):
+    notes = found(table(tmp_path, ["yes", "no", "Yes"] * (len(SEQUENCES) // 3) + ["no"] * (len(SEQUENCES) % 3))).notes
+    assert any(note.startswith("labels: classes 'Yes' ") and "'no'" in note for note in notes)
+    assert any("'Yes' and 'yes' are different classes" in note or "'Yes', 'yes'" in note for note in notes)
+
+
+def test_the_alignment_of_pairs_is_said(tmp_path):
+    columns = {"sequence": ["ACGTACGT", "ACGTTTTT", "GGGTACGT"] * 4, "guide": ["ACG", "CCC", "GGG"] * 4}
+    path = write(tmp_path, columns | {"label": [i / 7 for i in range(12)]})
+    notes = found(path, pair_column="guide", pair_offset=2).notes
+    assert "pairs: 'guide' begins 2 letters after the start of 'sequence' (--pair_offset)" in notes
+
+
+def test_labels_of_other_sequences_are_no_labels(tmp_path):
+    sequences = write(tmp_path, {"id": [f"sp|{i}" for i in range(9)], "sequence": SEQUENCES[:9]}, "s.csv")
+    labels = write(tmp_path, {"id": [str(i) for i in range(9)], "label": [i / 9 for i in range(9)]}, "l.csv")
+    message = complaint(sequences, labels=str(labels), missing_labels="skip")
+    assert "none of its 9 ids" in message and "'sp|0' here, '0' there" in message
+
+
+def test_rows_of_labels_without_a_sequence_are_counted(tmp_path):
+    sequences = write(tmp_path, {"id": [str(i) for i in range(9)], "sequence": SEQUENCES[:9]}, "s.csv")
+    labels = write(tmp_path, {"id": [str(i) for i in range(12)], "label": [i / 9 for i in range(12)]}, "l.csv")
+    assert f"labels: 3 rows of {labels} have no sequence in {sequences}" in found(sequences, labels=str(labels)).notes
+
+
+def test_lines_before_the_header(tmp_path):
+    (tmp_path / "sep.csv").write_text(
+        "sep=;\nsequence;label\n" + "".join(f"{s};0.{i}\n" for i, s in enumerate(SEQUENCES))
+    )
+    assert found(tmp_path / "sep.csv").task.name == "regression"
+    (tmp_path / "title.csv").write_text("My plate,,\nsequence,label,x\nACD,1,2\n")
+    assert "the first line must name the columns" in complaint(tmp_path / "title.csv")
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for line in [[], [], ["sequence", "label"], *([s, i / 7] for i, s in enumerate(SEQUENCES))]:
+        book.active.append(line)
+    book.save(tmp_path / "blank.xlsx")
+    assert len(found(tmp_path / "blank.xlsx").rows["train"]) > 0

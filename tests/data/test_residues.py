@@ -130,7 +130,7 @@ def test_what_a_mask_hides_is_not_read(tmp_path):
             {"scored_residues": "length"},
             "'length': expected the number of residues with labels, from 0 to 8, got '9'",
         ),
-        ([], {"scored_residues": "7"}, "expected 8 labels, one per residue, got 9"),
+        ([], {"scored_residues": "7"}, "one per scored residue, got 9"),
     ],
 )
 def test_bad_labels_of_residues(tmp_path, labels, flags, message):
@@ -144,3 +144,34 @@ def test_bad_labels_of_residues(tmp_path, labels, flags, message):
 
 def test_scored_residues_are_for_labels_per_residue(tmp_path):
     assert "only for per-residue tasks" in complaint(table(tmp_path, np.arange(9) + 0.5), scored_residues="4")
+
+
+def test_digits_that_lost_their_first_zeros(tmp_path):
+    digits = ["".join(map(str, RNG.integers(0, 2, len(sequence)))) for sequence in SEQUENCES]
+    as_numbers = [str(int(text)) for text in digits]
+    message = complaint(table(tmp_path, as_numbers))
+    assert "column 'label'" in message and "lost zeros at the start" in message
+    assert found(table(tmp_path, as_numbers), task="regression").task.name == "regression"
+
+
+def test_lists_of_another_length_are_named(tmp_path):
+    half = [f"0.5 {0.25 + i}" for i, _ in enumerate(SEQUENCES)]
+    message = complaint(table(tmp_path, half))
+    assert "row 1 (line 2), column 'label': 2 labels for the 8 residues" in message and "--scored_residues" in message
+    assert message == complaint(table(tmp_path, half, other=half), label_columns=["label", "other"])
+
+
+def test_a_list_shorter_than_the_scored_residues(tmp_path):
+    cells = [" ".join(scores[:5]) for scores in SCORES]
+    cells[1] = " ".join(SCORES[1][:3])
+    path = table(tmp_path, cells)
+    assert "row 2 (line 3), column 'label': 3 labels for the 8 residues" in complaint(path, scored_residues="5")
+    message = complaint(path, scored_residues="5", task="token_regression")
+    assert "expected 8 labels, one per residue, or 5, one per scored residue, got 3" in message
+
+
+def test_integers_of_residues_say_how_they_were_read(tmp_path):
+    cells = [" ".join(map(str, RNG.integers(0, 10, len(sequence)))) for sequence in SEQUENCES]
+    notes = found(table(tmp_path, cells)).notes
+    assert "labels: the digits of residues are read as classes; --task token_regression reads numbers" in notes
+    assert found(table(tmp_path, [";".join("HEC"[int(x) % 3] for x in cell.split()) for cell in cells])).task.per_token

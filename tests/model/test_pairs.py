@@ -10,7 +10,7 @@ from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.alphabet_lyra import get_alphabet
 from lyra.data import DataArguments, prepare
 from lyra.errors import InputError
-from lyra.inference import predict, stream
+from lyra.inference import compute_logits, predict, stream
 from lyra.training import LyraTrainingArguments, ModelArguments, train
 
 TARGETS = ["ACGTACGT", "TTGTACGA", "ACCTACGN", "ACGAACGT", "CCGTACGG", "GCGTTCGT"]
@@ -148,3 +148,14 @@ def test_letters_read_as_others():
     for bad in ("protein,A=-", "protein,J", "protein,J=4", "protein,j=A", "protein,J=J", "protein,"):
         with pytest.raises(ValueError, match="alphabet"):
             LyraConfig(alphabet=bad)
+
+
+def test_pairs_go_in_as_pairs(tiny):
+    alphabet = "dna+dna"
+    tokenizer = LyraTokenizer(alphabet, pair_offset=2)
+    model = LyraForSequenceClassification(tiny(alphabet=alphabet)).eval()
+    expected = model(**tokenizer("ACGTACGT", "ACG", return_tensors="pt")).logits[0].detach().numpy()
+    (found,) = compute_logits(model, tokenizer, [("ACGT ACGT", "acg")]).logits
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="must be pairs"):
+        compute_logits(model, tokenizer, ["ACGTACGT"])
