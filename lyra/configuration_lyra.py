@@ -1,14 +1,18 @@
 """Lyra configuration."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
+from .linear_lyra import CURVES, LINEAR_TERMS
 from .pooling_lyra import POOLINGS
 from .ssm_backends_lyra import SSM_BACKENDS
 
 # What follows from the labels of one task, and does not carry over to another.
 LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
+LINEAR_FIELDS = ("linear_term", "linear_length", "linear_sites", "global_epistasis")
 _MOST_LABELS = 1 << 20
 
 # Written into every checkpoint, whichever head saved it, so that any Auto class loads from any head's checkpoint.
@@ -69,6 +73,17 @@ class LyraConfig(PreTrainedConfig):
             How the state space convolution is computed: `"fft"`, `"chunked"` (matrix products), `"recurrent"` (one
             position at a time), or `"auto"`, the fastest of them for the device, batch and length. All give the same
             numbers.
+        linear_term (`str`, *optional*):
+            What adds up in a sequence head beside the network: `"positions"`, the letter at each position of sequences
+            of one length; `"pairs"`, also the letters at each two of `linear_sites`; or `"words"`, counts of short
+            words.
+        linear_length (`int`, *optional*):
+            Length of the sequences, for `"positions"` and `"pairs"`; others are refused.
+        linear_sites (`list[int]`, *optional*):
+            Positions, from 0, whose pairs count, for `"pairs"`.
+        global_epistasis (`str`, *optional*):
+            Curve through which a sequence head passes the sum of linear term and network, one per output: `"free"` or
+            `"monotone"`.
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels, and the logits are in label units.
@@ -125,6 +140,10 @@ class LyraConfig(PreTrainedConfig):
     pooling: str = "mean"
     bidirectional: bool = False
     ssm_backend: str = "auto"
+    linear_term: str | None = None
+    linear_length: int | None = None
+    linear_sites: list[int] | tuple[int, ...] | None = None
+    global_epistasis: str | None = None
     label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_quantiles: list[int | float] | list[list[int | float]] | None = None
@@ -164,9 +183,18 @@ class LyraConfig(PreTrainedConfig):
         saved, wanted = config_dict.get("id2label"), kwargs.get("id2label")
         count = kwargs.get("num_labels", len(wanted) if wanted else None)
         if saved is not None and count not in (None, len(saved)):
-            dropped = ("problem_type", *LABEL_FIELDS)
+            dropped = ("problem_type", *LABEL_FIELDS, *LINEAR_FIELDS)
             config_dict = {key: value for key, value in config_dict.items() if key not in dropped}
         return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def two_way(cls, **kwargs) -> "LyraConfig":
+        """What `lyra train` builds: two bidirectional S4D layers, the mean and the last position side by side.
+
+        Args:
+            kwargs: any field of [`LyraConfig`], over the preset's value.
+        """
+        return cls._with_preset({"bidirectional": True, "num_hidden_layers": 2, "pooling": "mean_last"}, kwargs)
 
     @classmethod
     def deep(cls, **kwargs) -> "LyraConfig":
@@ -185,8 +213,13 @@ class LyraConfig(PreTrainedConfig):
             "final_norm": True,
             "classifier_dropout": 0.2,
         }
-        names = {alias: name for alias, name in cls.attribute_map.items() if alias in kwargs}
-        return cls(**preset | {names.get(key, key): value for key, value in kwargs.items()})
+        return cls._with_preset(preset, kwargs)
+
+    @classmethod
+    def _with_preset(cls, preset: dict[str, Any], fields: dict[str, Any]) -> "LyraConfig":
+        """A config of both, of which the fields count more, also under their other names."""
+        names = {alias: name for alias, name in cls.attribute_map.items() if alias in fields}
+        return cls(**preset | {names.get(key, key): value for key, value in fields.items()})
 
     @classmethod
     def for_features(
@@ -261,12 +294,26 @@ class LyraConfig(PreTrainedConfig):
         backends = ("auto", *SSM_BACKENDS)
         _require(self.pooling in POOLINGS, "pooling", f"one of {tuple(POOLINGS)}", self.pooling)
         _require(self.ssm_backend in backends, "ssm_backend", f"one of {backends}", self.ssm_backend)
+        self._validate_linear_term()
         self._validate_label_scale()
         self._validate_label_quantiles()
         if self.class_weights is not None:
             usable = all(0 < weight < float("inf") for weight in self.class_weights)
             usable = usable and len(self.class_weights) == self.num_labels
             _require(usable, "class_weights", f"a positive number per label ({self.num_labels})", self.class_weights)
+
+    def _validate_linear_term(self):
+        term, length, sites = self.linear_term, self.linear_length, self.linear_sites
+        _require(term in (None, *LINEAR_TERMS), "linear_term", f"one of {(None, *LINEAR_TERMS)}", term)
+        curve = self.global_epistasis
+        _require(curve in (None, *CURVES), "global_epistasis", f"one of {(None, *CURVES)}", curve)
+        if term in ("positions", "pairs"):
+            _require(length is not None and length >= 1, "linear_length", "at least 1", length)
+        if term == "pairs":
+            places = list(sites or [])
+            usable = len(places) > 1 and places == sorted(set(places)) and places[0] >= 0 and places[-1] < (length or 0)
+            _require(usable, "linear_sites", f"two positions or more below {length}, ascending", sites)
+        _require(term != "words" or self.input_size is None, "linear_term", "of letters, with `input_size`", term)
 
     def _validate_label_scale(self):
         _require(

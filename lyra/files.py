@@ -31,11 +31,24 @@ def write_then_rename(path: str | os.PathLike) -> Iterator[Path]:
     try:
         partial.touch()
         yield partial
+        sync(partial)
         os.replace(partial, path)
+        sync(path.parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or one_line(error)})") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or what a folder holds, is on the disk, where a power failure finds it."""
+    if path.is_dir() and os.name != "posix":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -24,6 +24,7 @@ from .configuration_lyra import LyraConfig
 from .context_lyra import NO_STATES, WHOLE, LyraCache, LyraContext, SegmentContext, SSMStates
 from .execution_lyra import at_least_fp32, is_eager_cpu, reduce_mask
 from .fused_lyra import LyraGatedResidual, LyraRMSNorm
+from .linear_lyra import LyraCurve, LyraLinearTerm, build_linear_term
 from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
 from .pipelines_lyra import choose_pipelines
 from .pooling_lyra import PooledState, Pooler
@@ -346,12 +347,13 @@ class LyraPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = True
     _no_split_modules = ["LyraPGC", "LyraS4DLayer"]
-    # In bf16 the step sizes and frequencies would keep three digits, and K follows them exponentially.
+    # In bf16 the step sizes and frequencies would keep three digits, and K follows them exponentially; a linear term
+    # sums hundreds of effects.
     _keep_in_fp32_modules_strict = {"kernel", "D"}
 
     def post_init(self):
-        if self.config.bidirectional:
-            self._keep_in_fp32_modules_strict = {*self._keep_in_fp32_modules_strict, "reverse_kernel"}
+        present = {name.rpartition(".")[2] for name, _ in self.named_modules()}
+        self._keep_in_fp32_modules_strict = {"D"} | present & {"kernel", "reverse_kernel", "linear_term", "curve"}
         super().post_init()
 
     @torch.no_grad()
@@ -382,12 +384,17 @@ def _initialize(module: nn.Module) -> None:
         init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, LyraRMSNorm):
         init.ones_(module.weight)
-    elif isinstance(module, LyraS4DKernel):
+    elif isinstance(module, (LyraS4DKernel, LyraLinearTerm, LyraCurve)):
         module.reset_parameters()
     elif isinstance(module, LyraS4DLayer):
         init.normal_(module.D)
     elif isinstance(module, LyraEmbeddings):
         module.reset_encodings()
+
+
+# Of a checkpoint with a head: what other models have not.
+_OF_SEQUENCE_HEADS = [r"^linear_term\.", r"^curve\."]
+_OF_HEADS = [r"^classifier\.", r"^extra_members\.", r"^lm_head\.", *_OF_SEQUENCE_HEADS]
 
 
 class LyraModel(LyraPreTrainedModel):
@@ -397,8 +404,7 @@ class LyraModel(LyraPreTrainedModel):
         config ([`LyraConfig`]): the architecture.
     """
 
-    # Of a checkpoint with a head, which this model has not.
-    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^extra_members\.", r"^lm_head\."]
+    _keys_to_ignore_on_load_unexpected = _OF_HEADS
 
     def __init__(self, config: LyraConfig):
         super().__init__(config)
@@ -472,9 +478,7 @@ class LyraModel(LyraPreTrainedModel):
         if input_features is not None:
             inputs_embeds = self.embeddings.project(input_features)
         inputs: torch.Tensor = input_ids if inputs_embeds is None else inputs_embeds  # type: ignore[assignment]
-        if input_ids is not None and attention_mask is None:
-            attention_mask = input_ids != self.config.pad_token_id
-        mask = _as_mask(attention_mask, inputs)
+        mask = _find_mask(inputs, attention_mask, self.config)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if cache_params is None and not use_cache:
@@ -574,6 +578,10 @@ class LyraClassificationModel(LyraPreTrainedModel):
         if size != config.hidden_size:
             # Under another name in the checkpoint, so that a token head, which is narrower, loads from it without.
             self.classifier = nn.Sequential(self.classifier)
+        linear = config.linear_term is not None and not self.per_token
+        self.linear_term = build_linear_term(config) if linear else None
+        curve = config.global_epistasis is not None and not self.per_token
+        self.curve = LyraCurve(config) if curve else None
         if config.ensemble_size > 1:
             member = copy.deepcopy(config)
             member.ensemble_size = 1
@@ -610,9 +618,19 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """The models of an ensemble, the first of which is `self`; of any other model itself."""
         return [self, *getattr(self, "extra_members", [])]
 
-    def read_out(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(..., d)` to logits `(..., labels)`: on the scale of training, and in label units."""
+    def read_out(
+        self, vectors: torch.Tensor, contributions: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(..., d)` to logits `(..., labels)`: on the scale of training, and in label units.
+
+        Args:
+            contributions: of the linear term, where there is one, `(..., labels)`.
+        """
         logits = self.classifier(self.dropout(vectors))
+        if contributions is not None:
+            logits = logits + contributions
+        if self.curve is not None:
+            logits = self.curve(logits)
         return logits, to_label_units(logits, self.config)
 
     def forward(
@@ -679,7 +697,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
     ) -> LyraClassifierOutput:
         """`forward` of one member."""
         outputs = self.lyra(*inputs, output_hidden_states, return_dict=True)
-        raw, logits = self.read_out(outputs.last_hidden_state if self.per_token else outputs.pooler_output)
+        vectors = outputs.last_hidden_state if self.per_token else outputs.pooler_output
+        raw, logits = self.read_out(vectors, self._contributions(*inputs))
         loss = None
         if labels is not None:
             loss = reduce_losses(*head_losses(raw, labels, self.config, self.per_token), num_items_in_batch)
@@ -688,6 +707,21 @@ class LyraClassificationModel(LyraPreTrainedModel):
             logits=logits,
             hidden_states=outputs.hidden_states,
         )
+
+    def _contributions(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        input_features: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        """Of the linear term, `(b, labels)`."""
+        if self.linear_term is None:
+            return None
+        inputs = input_ids if input_features is None else input_features
+        if inputs is None:
+            raise ValueError("`inputs_embeds`: a linear term reads letters, from `input_ids` or `input_features`")
+        return self.linear_term(inputs, _find_mask(inputs, attention_mask, self.config))
 
     def _combine(self, outputs: list[LyraClassifierOutput]) -> LyraClassifierOutput:
         logits, std = mean_and_std([output.logits for output in outputs], self.config)  # type: ignore[misc]
@@ -703,7 +737,9 @@ class LyraClassificationModel(LyraPreTrainedModel):
 class LyraForSequenceClassification(LyraClassificationModel):
     """Lyra with a linear read-out of the pooled sequence: regression, single-label or multi-label classification.
 
-    `config.problem_type` chooses; without it one label means regression, and otherwise float labels mean multi-label.
+    With `config.linear_term` a linear term of the letters is added, and with `config.global_epistasis` the sum passes
+    through a curve ([`lyra.linear_lyra`]). `config.problem_type` chooses; without it one label means regression, and
+    otherwise float labels mean multi-label.
     """
 
     per_token = False
@@ -713,6 +749,7 @@ class LyraForTokenClassification(LyraClassificationModel):
     """Lyra with a linear read-out of every position: the same three problem types per residue."""
 
     per_token = True
+    _keys_to_ignore_on_load_unexpected = _OF_SEQUENCE_HEADS
 
 
 class LyraForMaskedLM(LyraPreTrainedModel):
@@ -835,6 +872,13 @@ def _as_mask(mask: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor | 
             f"got {tuple(mask.shape)}"
         )
     return reduce_mask(mask.to(inputs.device) != 0)
+
+
+def _find_mask(inputs: torch.Tensor, attention_mask: torch.Tensor | None, config: LyraConfig) -> torch.Tensor | None:
+    """The mask `(b, l)`, true where real; without one, pads are found among ids."""
+    if attention_mask is None and not inputs.is_floating_point():
+        attention_mask = inputs.ne(int(config.pad_token_id or 0))
+    return _as_mask(attention_mask, inputs)
 
 
 def _as_pads(mask: torch.Tensor | None) -> torch.Tensor | None:

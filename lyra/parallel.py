@@ -15,6 +15,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 
 from .context_lyra import LyraContext, SSMStates, StateSpaceLayer
 from .execution_lyra import reduce_mask
+from .linear_lyra import LyraLinearTerm
 from .losses_lyra import cross_entropy, head_losses, reduce_losses
 from .modeling_lyra import (
     LyraClassificationModel,
@@ -89,7 +90,8 @@ class SequenceParallel(nn.Module):
             loss = None if labels is None else shards.mean(*cross_entropy(logits, labels))
             return MaskedLMOutput(loss=loss, logits=logits)
         vectors = output.last_hidden_state if model.per_token else output.pooler_output
-        raw, logits = model.read_out(vectors)  # type: ignore[arg-type]
+        contributions = None if model.linear_term is None else shards.add_up(model.linear_term, input_ids)
+        raw, logits = model.read_out(vectors, contributions)  # type: ignore[arg-type]
         if labels is None:
             return LyraClassifierOutput(logits=logits)
         losses, present = head_losses(raw, labels, model.config, model.per_token)
@@ -139,6 +141,18 @@ class SequenceShards(LyraContext):
         for shard in later:
             pooled = pooler.merge(pooled, shard)
         return pooled
+
+    def add_up(self, term: LyraLinearTerm, input_ids: torch.Tensor) -> torch.Tensor:
+        """The contributions `(b, labels)` of a linear term, the same on every rank."""
+        before, after = self._neighbours(input_ids, term.reach)
+        if term.needs_whole:
+            input_ids = torch.cat([before, input_ids, after], dim=1)
+            return term(input_ids, input_ids != self.pad_token_id)
+        state = term.update(None, before, before != self.pad_token_id)
+        state = state._replace(sums=0 * state.sums, num_positions=0 * state.num_positions)
+        own = term.update(state, input_ids, input_ids != self.pad_token_id)
+        sums, counts = self._gather(own.sums).sum(0), self._gather(own.num_positions).sum(0)
+        return term.finalize(own._replace(sums=sums, num_positions=counts))
 
     def mean(self, losses: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """The mean loss over the labels of all ranks."""

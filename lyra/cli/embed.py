@@ -3,11 +3,12 @@
 import argparse
 
 from ..inference.checks import check_vectors_path
-from . import quiet_loading
+from . import is_main_process, quiet_loading
 from .tables import add_table_arguments, check_table_arguments, table_arguments
 
 HELP = "write embeddings of the sequences in a table"
 EXAMPLE = "lyra embed my_model new_variants.fasta -o vectors.npz"
+RESUMABLE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,4 +28,5 @@ def run(arguments: argparse.Namespace) -> None:
     from ..inference import embed
 
     rows = embed(**table_arguments(arguments), vectors=arguments.vectors)
-    print(f"written: {arguments.output}, {rows} sequences")
+    if is_main_process():
+        print(f"written: {arguments.output}, {rows} sequences")

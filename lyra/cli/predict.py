@@ -12,7 +12,6 @@ RESUMABLE = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_arguments(parser)
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted prediction")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -23,6 +22,6 @@ def run(arguments: argparse.Namespace) -> None:
     quiet_loading()
     from ..inference import predict
 
-    rows = predict(**table_arguments(arguments), resume=arguments.resume)
+    rows = predict(**table_arguments(arguments))
     if is_main_process():
         print(f"written: {arguments.output}, {rows} rows")

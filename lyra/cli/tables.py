@@ -5,7 +5,7 @@ from typing import Any
 
 from ..inference.checks import check_paths
 
-_NAMES = ("model_name", "source", "output", "sequence_column", "pair_column", "unknown", "device", "revision")
+_NAMES = ("model_name", "source", "output", "sequence_column", "pair_column", "unknown", "device", "revision", "resume")
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one"
     )
     parser.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted call")
 
 
 def check_table_arguments(arguments: argparse.Namespace) -> None:

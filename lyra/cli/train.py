@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
 import shlex
 from pathlib import Path
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         choices=list(RECIPES),
-        help="preset training settings; other flags override them. Default: paper.",
+        help="preset training settings; other flags override them. Default: hybrid.",
         **suppressed,
     )
     parser.add_argument("--data", dest="data_flag", **suppressed | {"help": argparse.SUPPRESS})
@@ -103,7 +104,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _with_recipe(given: dict[str, Any]) -> dict[str, Any]:
     """The flags with those of the recipe that the user did not give; `config_overrides` add to the recipe's."""
-    recipe = dict(RECIPES[given.pop("recipe", "paper")])
+    recipe = dict(RECIPES[given.pop("recipe", "hybrid")])
     overrides = [*recipe.pop("config_overrides", []), *given.get("config_overrides", [])]
     if overrides and "model_name_or_path" not in given:
         given["config_overrides"] = overrides
@@ -168,5 +169,9 @@ def _print_metrics(record: dict[str, Any]) -> None:
         cells = ["-" if scores.get(name) is None else f"{scores[name]:.4f}" for scores in columns.values()]
         aligned = (f"{cell:>{max(10, len(title))}}" for cell, title in zip(cells, columns, strict=True))
         print("  ".join([f"{name:{width}}", *aligned]))
+    if term := record.get("linear_term"):
+        key = record["selected_by"]
+        alone = ", ".join(f"{split} {key} {term[split].get(key, math.nan):.4f}" for split in ("validation", "test"))
+        print(f"linear term alone: {alone}; weight of the network beside it: {term['network_share']}")
     for warning in record.get("warnings", []):
         print(f"warning: {warning}")

@@ -17,6 +17,7 @@ _TEMPLATE = Path(__file__).with_name("card_template.md")
 SCORED_ONCE = "The test split was scored once, with the selected model."
 # Only notes on how rows were used go into the card; the others are about the columns of the table.
 _DATA_NOTE = re.compile(r"(?:split|duplicates): (.*)|(rows: .* where .*)|labels: (of the residues .*|1 above .*)")
+_EXAMPLE = 30
 # Flags help who ran the command, not who reads the card.
 _FLAGS = re.compile(r"; --\w+ [\w ]+|\s*\(--\w+\)")
 
@@ -66,6 +67,7 @@ def model_card(
         scope=_scope(record),
         warnings=[escape(warning[0].upper() + warning[1:]) for warning in record.get("warnings", [])],
         metrics=_metrics(record),
+        linear_term=_linear_term(record),
         plot=plot,
         plot_title=f"Test {title(record['selected_by'])}",
         data_name=code(data["name"]),
@@ -73,7 +75,7 @@ def model_card(
         n=record["n"],
         notes=" ".join(_sentences(data["notes"])),
         auto_class=architecture.replace("Lyra", "AutoModel", 1),
-        example=", ".join(map(json.dumps, example)),
+        example=", ".join(map(_written, example)),
         settings=_rows(settings.items()),
     )
 
@@ -127,6 +129,20 @@ def _metrics(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _linear_term(record: dict[str, Any]) -> str:
+    """What the linear term is, and how good it is alone."""
+    term, key = record.get("linear_term"), record["selected_by"]
+    if term is None:
+        return ""
+    alone = [f"{split} {title(key)} {number(term[split].get(key))}" for split in ("validation", "test")]
+    curve = ", and a curve over it" if term["curve"] else ""
+    return (
+        f"Beside the network stands a linear term ({term['features']}, prior: {term['prior']}{curve}). Alone it has "
+        f"{alone[0]} and {alone[1]}; the weight of the network beside it, chosen on validation, is "
+        f"{term['network_share']}."
+    )
+
+
 def _selection(record: dict[str, Any]) -> str:
     by = f"Selected by {title(record['selected_by'])} on the validation split"
     if "members" not in record:
@@ -135,13 +151,21 @@ def _selection(record: dict[str, Any]) -> str:
     return f"{by} (an ensemble of {len(record['members'])} models, epochs {epochs})."
 
 
-def example_sequences(alphabet: str, pair_offset: int = 0) -> list[str]:
+def example_sequences(alphabet: str, pair_offset: int = 0, length: int | None = None) -> list[str]:
     """What the tokenizer takes: a sequence of 30 random letters, for an alphabet of pairs also a partner of 10 (or, of
-    a greater offset, fewer); always the same."""
+    a greater offset, fewer); always the same. Of a model of aligned sequences they are repeated to their length."""
     rng = np.random.default_rng(0)
-    letters = get_alphabet(alphabet)
-    first, *second = ("".join(rng.choice(list(member.letters), 30)) for member in letters.members)
-    return [first, *(partner[: max(1, min(10, 30 - pair_offset))] for partner in second)]
+    letters, length = get_alphabet(alphabet), length or _EXAMPLE
+    first, *second = ("".join(rng.choice(list(member.letters), _EXAMPLE)) for member in letters.members)
+    first = (first * (1 + length // _EXAMPLE))[:length]
+    return [first, *(partner[: max(1, min(10, length - pair_offset))] for partner in second)]
+
+
+def _written(sequence: str) -> str:
+    """An example in Python; of a long one the letters that are repeated."""
+    if len(sequence) <= 2 * _EXAMPLE:
+        return json.dumps(sequence)
+    return f"({json.dumps(sequence[:_EXAMPLE])} * {1 + len(sequence) // _EXAMPLE})[:{len(sequence)}]"
 
 
 def title(metric: str) -> str:

@@ -160,7 +160,7 @@ def _check_model(folder: Path) -> None:
     from ..inference.loading import load_model
 
     model, tokenizer = load_model(str(folder))
-    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
     with torch.no_grad():
         logits = model(**tokenizer(*example, return_tensors="pt")).logits
     if not logits.isfinite().all():
@@ -208,8 +208,9 @@ def _check_user_name(folder: Path, owner: str) -> None:
     record, settings = read_json(folder / "metrics.json"), read_json(folder / "tokenizer_config.json")
     own = [*shlex.split(record["command"])[2:], str(record["hyperparameters"].get("start_from"))]
     own += [] if record["data"]["hub_id"] else [record["data"]["name"]]
-    example = example_sequences(settings["alphabet"], settings["pair_offset"])
-    architecture = read_json(folder / "config.json")["architectures"][0]
+    config = read_json(folder / "config.json")
+    example = example_sequences(settings["alphabet"], settings["pair_offset"], config.get("linear_length"))
+    architecture = config["architectures"][0]
     generated = str(model_card(record, "", architecture, example)).splitlines()
     card = without_name((folder / "README.md").read_text(encoding="utf-8"))
     written = [line for line in card.splitlines() if line not in generated]

@@ -1,23 +1,23 @@
 """Embeddings of tables of any size with a trained model, in constant memory."""
 
-import shutil
-import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ..data.readers import Row
-from ..data.writers import CsvWriter, ParquetWriter, arrow_table
+from ..data.writers import CsvWriter, ParquetWriter, arrow_table, join_bytes, join_parquet
 from ..errors import InputError
-from ..files import write_then_rename
+from ..modeling_lyra import LyraPreTrainedModel
+from ..tokenization_lyra import LyraTokenizer
 from .checks import check_paths, check_vectors_path
 from .loading import best_device, load_model
 from .logits import map_batches
-from .reading import ChunkReader
+from .parts import Join, fingerprint_of, launched, write_in_parts
+from .reading import Chunk, ChunkReader
 
 
 def embed(
@@ -30,6 +30,7 @@ def embed(
     unknown: str = "error",
     device: str | None = None,
     revision: str | None = None,
+    resume: bool = False,
 ) -> int:
     """Writes the last hidden states of a table's sequences, of an ensemble those of its first member.
 
@@ -40,7 +41,8 @@ def embed(
             vector per sequence, `.csv` with the table's columns and `embedding_0`, `embedding_1`, ...
         vectors: `"mean"` for one vector per sequence, `"residue"` for one per residue; in an `.npz` those of all
             sequences follow each other, and `lengths` says how many each has.
-        sequence_column, pair_column, unknown, device, revision: as in [`predict`].
+        sequence_column, pair_column, unknown, device, revision, resume: as in [`predict`]; several processes share the
+            work in the same way.
 
     Returns:
         The number of sequences.
@@ -52,96 +54,83 @@ def embed(
     model, tokenizer = load_model(model_name, revision, bare=True)
     if model.config.ensemble_size > 1:
         print(f"{model_name}: an ensemble of {model.config.ensemble_size} models; the vectors are those of the first")
-    model.to(best_device(device))
-
-    def states(input_ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids).last_hidden_state
-
-    sequences = 0
+    state = launched(device)
+    model.to(best_device(device) if state is None or device else state.device)
     reader = ChunkReader(source, tokenizer, model.config.training_data, sequence_column, pair_column, unknown)
-    writer_class = _WRITERS[Path(output).suffix]
-    with write_then_rename(output) as partial, writer_class(partial, model.config.hidden_size, vectors) as writer:
-        for chunk in reader.chunks():
-            residues = map_batches(states, model, tokenizer.encode_bulk(chunk.texts), per_token=True)
-            arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
-            writer.write(chunk.rows, arrays)
-            sequences += len(chunk.rows)
-    return sequences
+    form = _FORMS[Path(output).suffix]
+
+    def write(chunk: Chunk, path: Path, first: bool) -> None:
+        residues = _states(model, tokenizer, chunk)
+        arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
+        form.write(path, chunk.rows, arrays, vectors == "mean", first)
+
+    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown) | {"vectors": vectors}
+    return write_in_parts(output, reader, write, form.join, fingerprint, resume, state)
 
 
-class _NpzWriter:
-    """Streams vectors into the array `embeddings` of an `.npz`, with their number per sequence as `lengths`."""
-
-    def __init__(self, path: Path, size: int, vectors: str):
-        self.path, self.size = path, size
-        self.lengths: list[int] = []
-
-    def __enter__(self) -> "_NpzWriter":
-        self._data = tempfile.TemporaryFile()
-        return self
-
-    def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:
-        for array in arrays:
-            self._data.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
-            self.lengths.append(len(array))
-
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        with self._data:
-            if kind is None:
-                self._finish()
-
-    def _finish(self) -> None:
-        self._data.seek(0)
-        header = {"descr": "<f4", "fortran_order": False, "shape": (sum(self.lengths), self.size)}
-        with zipfile.ZipFile(self.path, "w", allowZip64=True) as archive:
-            with archive.open("embeddings.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array_header_1_0(entry, header)
-                shutil.copyfileobj(self._data, entry)
-            with archive.open("lengths.npy", "w") as entry:
-                np.lib.format.write_array(entry, np.asarray(self.lengths, dtype=np.int64))
+def _states(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, chunk: Chunk) -> list[np.ndarray]:
+    """The last hidden states of each sequence, `(length, hidden_size)`."""
+    encoded = tokenizer.encode_bulk(chunk.texts)
+    return map_batches(lambda ids: model(ids).last_hidden_state, model, encoded, per_token=True)
 
 
-class _ParquetVectors:
-    """Streams the table's rows with their vectors as the column `embedding`."""
+class _Form(NamedTuple):
+    """A format of vectors.
 
-    def __init__(self, path: Path, size: int, vectors: str):
-        self._file = ParquetWriter(path)
-        vector = pa.list_(pa.float32(), size)
-        self.type = vector if vectors == "mean" else pa.list_(vector)
-        self.mean = vectors == "mean"
+    Attributes:
+        write: a part: path, rows of the table, vectors of each, whether there is one for each, whether it is the first.
+        join: puts parts into one file.
+    """
 
-    def __enter__(self) -> "_ParquetVectors":
-        return self
-
-    def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:
-        if any("embedding" in row for row in rows):
-            raise InputError("the input already has a column 'embedding'; rename it first")
-        table = arrow_table(rows)
-        values = pa.array([list(each[0]) if self.mean else list(map(list, each)) for each in arrays], type=self.type)
-        self._file.append(table.append_column("embedding", values))
-
-    def __exit__(self, *exception: Any) -> None:
-        self._file.close()
+    write: Callable[[Path, list[Row], list[np.ndarray], bool, bool], None]
+    join: Join
 
 
-class _CsvVectors:
-    """Streams the table's rows with a column for each number of their vectors."""
-
-    def __init__(self, path: Path, size: int, vectors: str):
-        self._file = CsvWriter(str(path), None, header=True)
-        self.names = [f"embedding_{i}" for i in range(size)]
-
-    def __enter__(self) -> "_CsvVectors":
-        return self
-
-    def write(self, rows: list[Row], arrays: list[np.ndarray]) -> None:
-        if taken := [name for row in rows for name in self.names if name in row]:
-            raise InputError(f"the input already has a column {taken[0]!r}; rename it first")
-        vectors = (dict(zip(self.names, map(str, each[0]), strict=True)) for each in arrays)
-        self._file.write([row | vector for row, vector in zip(rows, vectors, strict=True)])
-
-    def __exit__(self, *exception: Any) -> None:
-        self._file.close()
+def _write_npz(path: Path, rows: list[Row], arrays: list[np.ndarray], mean: bool, first: bool) -> None:
+    lengths = np.array([len(each) for each in arrays], dtype=np.int64)
+    with open(path, "wb") as file:
+        np.savez(file, embeddings=np.concatenate(arrays).astype("<f4"), lengths=lengths)
 
 
-_WRITERS: dict[str, Any] = {".npz": _NpzWriter, ".parquet": _ParquetVectors, ".csv": _CsvVectors}
+def _join_npz(parts: list[Path], path: Path) -> None:
+    """One part is in memory at a time."""
+    lengths = np.concatenate([np.load(part)["lengths"] for part in parts])
+    size = np.load(parts[0])["embeddings"].shape[1]
+    header = {"descr": "<f4", "fortran_order": False, "shape": (int(lengths.sum()), size)}
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        with archive.open("embeddings.npy", "w", force_zip64=True) as entry:
+            np.lib.format.write_array_header_1_0(entry, header)
+            for part in parts:
+                entry.write(np.load(part)["embeddings"].tobytes())
+        with archive.open("lengths.npy", "w") as entry:
+            np.lib.format.write_array(entry, lengths)
+
+
+def _write_parquet(path: Path, rows: list[Row], arrays: list[np.ndarray], mean: bool, first: bool) -> None:
+    if any("embedding" in row for row in rows):
+        raise InputError("the input already has a column 'embedding'; rename it first")
+    vector = pa.list_(pa.float32(), arrays[0].shape[1])
+    values = pa.array(
+        [list(each[0]) if mean else list(map(list, each)) for each in arrays], type=vector if mean else pa.list_(vector)
+    )
+    file = ParquetWriter(path)
+    file.append(arrow_table(rows).append_column("embedding", values))
+    file.close()
+
+
+def _write_csv(path: Path, rows: list[Row], arrays: list[np.ndarray], mean: bool, first: bool) -> None:
+    names = [f"embedding_{i}" for i in range(arrays[0].shape[1])]
+    if taken := [name for row in rows for name in names if name in row]:
+        raise InputError(f"the input already has a column {taken[0]!r}; rename it first")
+    file = CsvWriter(str(path), None, header=first)
+    vectors = (dict(zip(names, map(str, each[0]), strict=True)) for each in arrays)
+    file.write([row | vector for row, vector in zip(rows, vectors, strict=True)])
+    file.close()
+
+
+# By the suffix of the output.
+_FORMS = {
+    ".npz": _Form(_write_npz, _join_npz),
+    ".parquet": _Form(_write_parquet, lambda parts, path: join_parquet(parts, str(path))),
+    ".csv": _Form(_write_csv, lambda parts, path: join_bytes(parts, str(path))),
+}

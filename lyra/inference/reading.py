@@ -40,6 +40,11 @@ class ChunkReader:
         trained_on: what the config says of the training data.
         sequence_column, pair_column: by default those of the training data, or else found by their names.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
+        length: that all sequences must have, of a model of aligned ones.
+
+    Attributes:
+        columns: of the sequences.
+        names: of all columns of the first row.
 
     Raises:
         InputError: naming file, row and column, here or while reading.
@@ -53,7 +58,9 @@ class ChunkReader:
         sequence_column: str | None = None,
         pair_column: str | None = None,
         unknown: str = "error",
+        length: int | None = None,
     ):
+        self.length = length
         self.alphabet, self.pair_offset = get_alphabet(tokenizer.alphabet), tokenizer.pair_offset
         self.unknown = unknown
         rows = read_rows(source)
@@ -61,7 +68,7 @@ class ChunkReader:
         if first is None:
             raise InputError(f"{source}: the table has no rows")
         self._rows = chain([first], rows)
-        names = list(first[1])
+        self.names = names = list(first[1])
         trained = [*(trained_on or {}).get("columns", []), None, None]
         self._letters = (trained_on or {}).get("letters")
         self._suspected = False
@@ -90,10 +97,21 @@ class ChunkReader:
         sequences = [read_sequences(locations, rows, column) for column in self.columns]
         for column, letters, member in zip(self.columns, sequences, self.alphabet.members, strict=True):
             check_letters(locations, letters, column, member, self.unknown)
+        if self.length is not None:
+            self._check_lengths(locations, sequences[0])
         if self.alphabet.letters == AMINO_ACIDS:
             self._check_kind(locations, sequences[0])
         texts = align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset)
         return Chunk(locations, rows, texts)
+
+    def _check_lengths(self, locations: list[RowLocation], sequences: list[str]) -> None:
+        for location, sequence in zip(locations, sequences, strict=True):
+            if len(sequence) != self.length:
+                raise InputError(
+                    f"{location}, column {self.columns[0]!r}: expected {self.length} letters, as all training "
+                    f"sequences have, got {len(sequence)}; the model's linear term knows positions (lyra train "
+                    "--linear_term words or none takes any length)"
+                )
 
     def _check_kind(self, locations: list[RowLocation], sequences: list[str]) -> None:
         """Nucleotides are letters of a protein, too, and a protein model would predict something for them."""

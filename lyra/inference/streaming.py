@@ -15,6 +15,7 @@ from ..context_lyra import NO_STATES, LyraContext, SSMStates, StateSpaceLayer
 from ..data.fasta import read_fasta
 from ..errors import InputError
 from ..execution_lyra import reduce_mask
+from ..linear_lyra import LinearState
 from ..modeling_lyra import LyraClassificationModel
 from ..pooling_lyra import PooledState, Pooler
 from ..ssm_lyra import DiscreteSSM, advance
@@ -128,19 +129,20 @@ def _stream_causal(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Start and logits of what each block emits: a causal model carries its state along."""
     per_token = model.per_token
-    cache, start = None, 0
+    cache, start, linear = None, 0, LinearSum(model)
     block: np.ndarray | None = next(blocks)
     while block is not None:
         following = next(blocks, None)
         with torch.inference_mode():
-            output = model.lyra(_tensor(model, block), cache_params=cache, use_cache=following is not None)
-            logits = _logits(model, output.last_hidden_state[0] if per_token else output.pooler_output[0])
+            ids = _tensor(model, block)
+            linear.add(ids)
+            output = model.lyra(ids, cache_params=cache, use_cache=following is not None)
+            if per_token:
+                yield start, _logits(model, output.last_hidden_state[0])
+                start += output.last_hidden_state.shape[1]
+            elif following is None:
+                yield 0, _logits(model, output.pooler_output[0], linear.total())
         cache = output.cache_params
-        if per_token:
-            yield start, logits
-            start += len(logits)
-        elif following is None:
-            yield 0, logits
         progress.update(len(block))
         block = following
 
@@ -163,14 +165,18 @@ def _stream_bidirectional(
                     base.encode(ids, None, context, num_layers=index + 1)
             with torch.inference_mode():
                 context.carry_states(layer)  # type: ignore[arg-type]
+        linear = LinearSum(model)
         for ids in context.read(progress):
             with torch.inference_mode():
+                linear.add(ids)
                 output = base.encode(ids, None, context)
-                vectors = output.last_hidden_state if model.per_token else output.pooler_output
-                logits = _logits(model, vectors[0])  # type: ignore[index]
+                if model.per_token:
+                    logits = _logits(model, output.last_hidden_state[0])  # type: ignore[index]
             if model.per_token:
                 yield context.start, logits
         if not model.per_token:  # the last block has pooled them all
+            with torch.inference_mode():
+                logits = _logits(model, output.pooler_output[0], linear.total())  # type: ignore[index]
             yield 0, logits
 
 
@@ -259,5 +265,24 @@ def _tensor(model: LyraClassificationModel, ids: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(ids.astype(np.int64)).unsqueeze(0).to(model.device)
 
 
-def _logits(model: LyraClassificationModel, vectors: torch.Tensor) -> np.ndarray:
-    return model.read_out(vectors)[1].float().cpu().numpy()
+class LinearSum:
+    """The linear term of one sequence, block by block; nothing where the model has none."""
+
+    def __init__(self, model: LyraClassificationModel):
+        self.term, self.pad_token_id = model.linear_term, model.config.pad_token_id
+        self._state: LinearState | None = None
+
+    def add(self, ids: torch.Tensor) -> None:
+        """The ids `(1, l)` of the next block."""
+        if self.term is not None:
+            self._state = self.term.update(self._state, ids, ids != self.pad_token_id)
+
+    def total(self) -> torch.Tensor | None:
+        """The contributions `(labels,)` of all blocks."""
+        return None if self._state is None else self.term.finalize(self._state)[0]  # type: ignore[union-attr]
+
+
+def _logits(
+    model: LyraClassificationModel, vectors: torch.Tensor, contributions: torch.Tensor | None = None
+) -> np.ndarray:
+    return model.read_out(vectors, contributions)[1].float().cpu().numpy()

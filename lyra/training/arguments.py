@@ -20,19 +20,30 @@ class ModelArguments:
         default=None, metadata={"help": "Branch, tag or commit of a checkpoint on the Hub; a commit never changes."}
     )
     preset: str = field(
-        default="paper",
-        metadata={"help": "Architecture of a new model: the paper's, or the deep one.", "choices": ("paper", "deep")},
+        default="bidirectional",
+        metadata={
+            "help": "Architecture of a new model: two bidirectional state space layers, the paper's, or the deep one.",
+            "choices": ("bidirectional", "paper", "deep"),
+        },
     )
     config_overrides: list[str] | None = field(
         default=None,
         metadata={"help": "Fields of LyraConfig for a new model, as hidden_size=128 bidirectional=true ..."},
     )
-    label_transform: str = field(
-        default="standardize",
+    linear_term: str = field(
+        default="auto",
         metadata={
-            "help": "What a regression learns: standardised labels, or normal scores of their ranks, for "
-            "skewed labels and rank correlations. Predictions are in label units either way.",
-            "choices": ("standardize", "rank"),
+            "help": "What adds up beside the network, in a new model of whole sequences: letters at positions, also at "
+            "pairs of them, words, or what cross-validation prefers.",
+            "choices": ("auto", "none", "positions", "pairs", "words"),
+        },
+    )
+    label_transform: str = field(
+        default="auto",
+        metadata={
+            "help": "What a regression learns: standardised labels, normal scores of their ranks, or what the linear "
+            "term prefers. Predictions are in label units either way.",
+            "choices": ("auto", "standardize", "rank"),
         },
     )
     class_weights: str = field(
@@ -59,13 +70,15 @@ def _has_gpu() -> bool:
 
 @dataclass
 class TrainingDefaults:
-    """Fields of `TrainingArguments` with the paper's recipe as defaults (AdamW 1e-3, weight decay 0.01, 100 epochs),
-    and two of our own."""
+    """Fields of `TrainingArguments` with defaults that were chosen on validation splits, and two of our own."""
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of AdamW."})
+    learning_rate: float = field(default=2e-3, metadata={"help": "Learning rate of AdamW."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; none for the state space parameters."})
-    num_train_epochs: float = field(default=100.0, metadata={"help": "Number of epochs."})
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning rate schedule."})
+    num_train_epochs: float | None = field(
+        default=None, metadata={"help": "Number of epochs; by default by the number of rows and their length."}
+    )
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up, or below 1 their share."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Sequences per device and step."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Sequences per device in evaluation."})
     train_sampling_strategy: str = field(
@@ -92,7 +105,11 @@ class TrainingDefaults:
         default=False, metadata={"help": "Search for unused parameters in several processes; Lyra has none."}
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after this many evaluations without a better validation metric."}
+        default=None,
+        metadata={
+            "help": "Stop after this many evaluations without a better validation metric; by default after a third of "
+            "the epochs where their number is not given."
+        },
     )
     resume: bool = field(default=False, metadata={"help": "Continue an interrupted run in output_dir."})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace the run that is in output_dir."})
@@ -115,7 +132,7 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         InputError: naming the first one that cannot be used.
     """
     for name, (low, high) in _LIMITS.items():
-        if name in values and not low < values[name] < high:
+        if values.get(name) is not None and not low < values[name] < high:
             raise InputError(f"--{name}: expected a number above {low} and below {high:g}, got {values[name]}")
     if not 0 <= values.get("weight_decay", 0) < 10:
         raise InputError(f"--weight_decay: expected a number from 0 to 10, got {values['weight_decay']}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import LOCK, compare_fingerprint, file_sha256, read_json, write_json
+from ..files import LOCK, compare_fingerprint, file_sha256, read_json, sync, write_json
 
 CHECKPOINTS, MEMBERS = "checkpoints", "members"
 _TO_REMOVE, _RECORD = ".partial", "metrics.json"
@@ -198,4 +198,6 @@ def _step(checkpoint: Path) -> int:
 def write_checksums(checkpoint: Path) -> None:
     """Marks a checkpoint as complete, with the SHA-256 of its files."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _CHECKSUMS)
+    for path in (*files, checkpoint, checkpoint.parent):  # a mark on the disk of what is only in memory would be a lie
+        sync(path)
     write_json(checkpoint / _CHECKSUMS, {str(file.relative_to(checkpoint)): file_sha256([file]) for file in files})

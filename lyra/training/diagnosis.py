@@ -95,7 +95,8 @@ def _behind_linear(record: dict[str, Any]) -> list[str]:
     if other is None or (value is not None and (value >= other) == greater_is_better(key)):
         return []
     own = "undefined" if value is None else f"{value:.3f}"
-    return [f"a linear model is better on validation: {key} {other:.3f} against {own}"]
+    advice = "; --linear_term auto adds one" if record.get("hyperparameters", {}).get("linear_term") == "none" else ""
+    return [f"a linear model is better on validation: {key} {other:.3f} against {own}{advice}"]
 
 
 def _rare_classes(data: Prepared) -> list[str]:

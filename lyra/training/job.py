@@ -27,6 +27,7 @@ from ..inference.logits import logits_of_texts
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments, check_arguments
+from .budget import usual_epochs, usual_patience
 from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
     CHECKPOINTS,
@@ -43,7 +44,8 @@ from .checkpoints import (
 )
 from .diagnosis import find_problems
 from .linear import fit_linear
-from .model import Build, build_model
+from .linear_term import LinearTerm, fit_linear_term
+from .model import Build, build_model, label_scales
 from .progress import EpochLines
 from .record import check_new_columns, run_record, stack, write_run
 from .selection import evaluations
@@ -106,7 +108,11 @@ def train(
             print(*prepared.notes, sep="\n", flush=True)
         if args.overwrite_output_dir:
             _replace(output, prepared, model_args, build, main)
-        job = Job(prepared, data_args, model_args, args, build, command, started)
+        if args.num_train_epochs is None:
+            args.num_train_epochs = usual_epochs(prepared, global_batch_size(args))
+            args.early_stopping_patience = args.early_stopping_patience or usual_patience(args.num_train_epochs)
+        term = _linear_term(prepared, model_args, args)
+        job = Job(prepared, data_args, model_args, args, build, term, command, started)
         record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
         state = PartialState()
         state.wait_for_everyone()
@@ -140,6 +146,7 @@ class Job:
     model_args: ModelArguments
     args: LyraTrainingArguments
     build: Build
+    term: LinearTerm | None
     command: str
     started: float
 
@@ -155,7 +162,7 @@ class Job:
                 print(f"{output}: finished already")
             return record if main else {}
         set_seed(args.seed)
-        model = build_model(self.model_args, data, self.build)
+        model = build_model(self.model_args, data, self.build, self.term)
         check_new_columns(data, model.config, self.model_args.ensemble)
         if main:
             print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
@@ -178,6 +185,8 @@ class Job:
         history = trainer.state.log_history
         seconds = round(history[-1]["train_runtime"], 1)
         training = {"best_epoch": _best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
+        if self.term is not None:
+            training["linear_term"] = self.term.join(model, data, str(args.metric_for_best_model))
         return self._score_and_write(output, args, model, training, history, compare=not is_member)
 
     def _train(
@@ -222,6 +231,9 @@ class Job:
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
         seconds = sum(member["training_seconds"] for member in members)
         training = {"members": members, "training_seconds": round(seconds, 1)}
+        if self.term is not None:
+            shares = [record["linear_term"]["network_share"] for record in records]
+            training["linear_term"] = records[0]["linear_term"] | {"network_share": shares}
         return self._score_and_write(output, self.args, model, training, [], compare=True)
 
     def _fingerprint(self, args: LyraTrainingArguments) -> dict[str, Any]:
@@ -266,6 +278,22 @@ class Job:
         record["seconds"] = round(time.monotonic() - self.started, 1)
         write_run(output, model, data, test, record, history)
         return record
+
+
+def _linear_term(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> LinearTerm | None:
+    """The linear term of a new model of whole sequences."""
+    wanted = model_args.linear_term
+    if data.task.per_token or wanted == "none" or model_args.model_name_or_path is not None:
+        if wanted not in ("auto", "none"):
+            raise InputError(f"--linear_term {wanted}: only in a new model, for labels of whole sequences")
+        return None
+    scales = label_scales(model_args, data)
+    term = fit_linear_term(data, str(args.metric_for_best_model), wanted, scales)
+    if term is None and wanted != "auto":
+        raise InputError(f"--linear_term {wanted}: the training sequences have no such features to learn from")
+    if args.process_index == 0:
+        print("linear term: " + (term.describe() if term else "none, all training sequences are alike"), flush=True)
+    return term
 
 
 def _selection_metric(chosen: str | None, data: Prepared) -> str:

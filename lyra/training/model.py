@@ -1,19 +1,22 @@
 """A new model for some data, or a checkpoint with a new head."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from .. import modeling_lyra
-from ..configuration_lyra import LABEL_FIELDS, LyraConfig
+from ..configuration_lyra import LABEL_FIELDS, LINEAR_FIELDS, LyraConfig
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments, parse_overrides
+from .linear_term import LinearTerm
 
 _QUANTILES = 256
 # Of the config those that do not follow from the data.
@@ -22,28 +25,39 @@ _FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {
     "ensemble_size",
     "training_data",
     *LABEL_FIELDS,
+    *LINEAR_FIELDS,
+}
+# What `--preset` starts from; the fields of LyraConfig itself are the paper's.
+_PRESETS: dict[str, Callable[..., LyraConfig]] = {
+    "bidirectional": LyraConfig.two_way,
+    "paper": LyraConfig,
+    "deep": LyraConfig.deep,
 }
 
 Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
 
 
-def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> LyraClassificationModel:
+def build_model(
+    model_args: ModelArguments, data: Prepared, build: Build, term: LinearTerm | None = None
+) -> LyraClassificationModel:
     """The model to train.
 
     Args:
         build: makes a new model of a head's class and a config.
+        term: its linear term, which joins the network after training.
 
     Raises:
         InputError: if the flags make no model, or it does not fit the data.
     """
     head: type[LyraClassificationModel] = getattr(modeling_lyra, data.task.spec.head)
-    labels = dict(enumerate(data.task.names))
+    labels, scales = dict(enumerate(data.task.names)), label_scales(model_args, data)
     fields: dict[str, Any] = {
         "id2label": labels,
         "label2id": {name: i for i, name in labels.items()},
         "problem_type": data.task.spec.problem_type,
         **dict.fromkeys(LABEL_FIELDS),
-        **_label_fields(model_args, data),
+        **dict.fromkeys(LINEAR_FIELDS),
+        **(scales[term.transform] | term.fields if term else next(iter(scales.values()))),
         "ensemble_size": 1,
         "training_data": {"columns": list(data.sequence_columns), "letters": data.letters},
     }
@@ -59,20 +73,32 @@ def build_model(model_args: ModelArguments, data: Prepared, build: Build) -> Lyr
         safely = {"revision": revision or "main", "use_safetensors": True, "ignore_mismatched_sizes": True}
         return head.from_pretrained(start, **safely, **fields)
     overrides = parse_overrides(model_args.config_overrides or [], _FREE_FIELDS)
-    preset = LyraConfig.deep if model_args.preset == "deep" else LyraConfig
     try:
-        config = preset(alphabet=data.tokenizer.alphabet, **fields | overrides)
+        config = _PRESETS[model_args.preset](alphabet=data.tokenizer.alphabet, **fields | overrides)
     except Exception as error:  # the strict dataclass has its own kinds; the last line names field and value
         message = str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
         raise InputError(f"--config_overrides: {message}") from None
     try:
-        return build(head, config)
+        model = build(head, config)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"--config_overrides: a model of this size cannot be built ({error})") from None
+    if term is not None:
+        term.prepare(model)
+    return model
+
+
+def label_scales(model_args: ModelArguments, data: Prepared) -> dict[str, dict[str, Any]]:
+    """The fields of the config that follow from the training labels, for each scale of labels that may be chosen."""
+    wanted = model_args.label_transform
+    if data.task.kind != "regression" or wanted != "auto":
+        return {wanted: _label_fields(model_args, data)}
+    scales = {"standardize": _label_fields(replace(model_args, label_transform="standardize"), data)}
+    with suppress(InputError):  # where few values differ, their ranks carry no information
+        scales["rank"] = _label_fields(replace(model_args, label_transform="rank"), data)
+    return scales
 
 
 def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
-    """The fields of the config that follow from the training labels."""
     kind = data.task.kind
     if kind == "regression" and model_args.class_weights != "none":
         raise InputError(f"--class_weights: only for classification tasks; the task is {data.task.name}")

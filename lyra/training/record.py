@@ -18,6 +18,7 @@ from ..data.arguments import DataArguments
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..data.tables import TableWriter
+from ..files import sync
 from ..hub.card import example_sequences, model_card
 from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
@@ -93,7 +94,8 @@ def run_record(
             "early_stopping_patience": args.early_stopping_patience,
             "preset": model_args.preset,
             "config_overrides": " ".join(model_args.config_overrides or []),
-            "label_transform": model_args.label_transform if data.task.kind == "regression" else None,
+            "linear_term": model_args.linear_term,
+            "label_transform": _label_transform(model) if data.task.kind == "regression" else None,
             "class_weights": model_args.class_weights if data.task.kind != "regression" else None,
             "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
             "threads": torch.get_num_threads(),
@@ -102,6 +104,10 @@ def run_record(
         | {"lyra-bio": __version__}
         | {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")},
     }
+
+
+def _label_transform(model: LyraClassificationModel) -> str:
+    return "standardize" if model.config.label_quantiles is None else "rank"
 
 
 def _labelled_residues(data: Prepared) -> dict[str, int] | None:
@@ -133,13 +139,16 @@ def write_run(
     if history:
         plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
     plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
-    example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset)
+    example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset, model.config.linear_length)
     card = model_card(record, output.absolute().name, type(model).__name__, example, plot and f"plots/{plot}")
     card.save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for path in (*partial.rglob("*"), partial):
+        sync(path)
     for item in partial.iterdir():
         _move(item, output / item.name)
     partial.rmdir()
+    sync(output)  # before the checkpoints go
     remove_checkpoints(output)
 
 

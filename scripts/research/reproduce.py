@@ -41,11 +41,11 @@ from lyra.training.record import plot_test, stack
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
 RECORDS = ROOT / "docs" / "results"
-_SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 0.05, "label_transform": "rank"}
+_BASELINE = {"preset": "paper", "linear_term": "none", "learning_rate": 1e-3, "label_transform": "rank"}
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {},
-    "cnn": _SCHEDULE | {"config_overrides": ["hidden_size=64"]},
-    "transformer": _SCHEDULE | {"config_overrides": ["hidden_size=48"]},
+    "cnn": _BASELINE | {"config_overrides": ["hidden_size=64"]},
+    "transformer": _BASELINE | {"config_overrides": ["hidden_size=48"]},
     **RECIPES,
 }
 BUILDS = {"cnn": build_cnn, "transformer": build_transformer}
@@ -57,7 +57,10 @@ _TITLES = {
     "paper": "Lyra, paper's recipe",
     "bidirectional": "Lyra, bidirectional recipe",
     "ensemble": "Lyra, bidirectional, ensemble",
+    "hybrid": "Lyra, default",
+    "hybrid_ensemble": "Lyra, default, ensemble",
 }
+_ENSEMBLES = {"bidirectional": "ensemble", "hybrid": "hybrid_ensemble"}  # whose seeds are members, and its name
 _KEPT = ("validation", "test", "n", "parameters", "best_epoch", "training_seconds", "seconds_per_1000_predictions")
 _TABLES = "<!-- from here on written by scripts/research/reproduce.py --table -->\n\n"
 _INCIDENTAL = ("data", "disable_tqdm", "ensemble")  # what does not change a run's numbers
@@ -73,7 +76,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="where models are trained")
     parser.add_argument("--record", action="store_true", help="write docs/results/<task>.json")
     parser.add_argument(
-        "--release", action="store_true", help="copy the best seed of the bidirectional recipe to model_cards/<task>"
+        "--release", action="store_true", help="copy the best seed of the default to model_cards/<task>"
     )
     parser.add_argument("--card", action="store_true", help="only write the card and plots of model_cards/<task> anew")
     parser.add_argument("--table", action="store_true", help="write docs/results.md, print the README's table")
@@ -128,8 +131,8 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
     for fold in range(1, folds + 1) if folds else [None]:
         folder = runs / task["name"] / model / (f"fold{fold}" if fold else "all")
         common = _flags(task, model, data_dir) | ({"fold": fold} if fold else {})
-        if model == "bidirectional":  # its seeds are the members of an ensemble
-            records += _run_ensemble(task, common, seeds, folder, fold)
+        if model in _ENSEMBLES:
+            records += _run_ensemble(task, model, common, seeds, folder, fold)
             continue
         for seed in range(1 if model == "linear" else seeds):  # a linear model has one solution
             record = _run_seed(task, model, common | {"seed": seed}, folder / str(seed))
@@ -138,6 +141,10 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
 
 
 def _flags(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
+    """The flags of a run: of the default those that say what the table means, and no other."""
+    if model == "hybrid":
+        own = {name: value for name, value in task["flags"].items() if name in DataArguments.__dataclass_fields__}
+        return {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | own
     return {
         "data": str(data_dir / task["data"]),
         "num_train_epochs": task["epochs"],
@@ -149,17 +156,17 @@ def _flags(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
 
 
 def _run_ensemble(
-    task: dict[str, Any], common: dict[str, Any], seeds: int, folder: Path, fold: int | None
+    task: dict[str, Any], model: str, common: dict[str, Any], seeds: int, folder: Path, fold: int | None
 ) -> list[dict[str, Any]]:
-    whole = _run_seed(task, "bidirectional", common | {"seed": 0, "ensemble": seeds}, folder)
+    whole = _run_seed(task, model, common | {"seed": 0, "ensemble": seeds}, folder)
     trained = sum(1 for _ in (folder / "members").glob("*/metrics.json")) or 1
     if trained != seeds:
         raise InputError(f"{folder}: holds {trained} seeds, --seeds is {seeds}; give {trained}, or another --runs")
     if seeds == 1:
-        return [{"model": "bidirectional", "seed": 0, "fold": fold} | whole]
+        return [{"model": model, "seed": 0, "fold": fold} | whole]
     members = [json.loads((folder / "members" / str(seed) / "metrics.json").read_text()) for seed in range(seeds)]
-    singles = [{"model": "bidirectional", "seed": seed, "fold": fold} | _trimmed(m) for seed, m in enumerate(members)]
-    return [*singles, {"model": "ensemble", "seed": 0, "fold": fold} | whole]
+    singles = [{"model": model, "seed": seed, "fold": fold} | _trimmed(m) for seed, m in enumerate(members)]
+    return [*singles, {"model": _ENSEMBLES[model], "seed": 0, "fold": fold} | whole]
 
 
 def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -223,13 +230,13 @@ def write_records(task: dict[str, Any], records: list[dict[str, Any]]) -> None:
 
 
 def release(task: dict[str, Any], runs: Path, data_dir: Path) -> None:
-    """Copies the checkpoint of the bidirectional recipe whose validation score is best to `model_cards/`, with a stored
+    """Copies the checkpoint of the default recipe whose validation score is best to `model_cards/`, with a stored
     prediction and without code."""
-    trained = runs / task["name"] / "bidirectional"
+    trained = runs / task["name"] / "hybrid"
     files = [*trained.glob("*/members/*/metrics.json")] or [*trained.glob("*/metrics.json")]
     records = {file.parent: json.loads(file.read_text()) for file in files}
     if not records:
-        raise InputError(f"--release: no trained models of the bidirectional recipe in {runs / task['name']}")
+        raise InputError(f"--release: no trained models of the default recipe in {runs / task['name']}")
     folder = max(records, key=lambda each: records[each]["validation"][task["metric"]])
     target = ROOT / "model_cards" / task["name"]
     shutil.rmtree(target, ignore_errors=True)
@@ -240,7 +247,7 @@ def release(task: dict[str, Any], runs: Path, data_dir: Path) -> None:
     for code in target.glob("*.py"):  # which `make artifacts` and `lyra publish` add
         code.unlink()
     shutil.copy(folder / "metrics.json", target)
-    sequences = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    sequences = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
     with torch.no_grad():
         logits = model(**tokenizer(*sequences, return_tensors="pt")).logits[0]
     example = {"sequences": sequences, "logits": logits.tolist()}
@@ -259,7 +266,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     target = ROOT / "model_cards" / task["name"]
     record = json.loads((target / "metrics.json").read_text())
     model, tokenizer = load_model(str(target))
-    flags = _flags(task, "bidirectional", data_dir)
+    flags = _flags(task, "hybrid", data_dir)
     if "folds" in flags:
         flags["fold"] = next(fold for fold in range(1, flags["folds"] + 1) if _is_fold(record, fold))
     data = prepare(instance(DataArguments, flags))
@@ -271,7 +278,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     shutil.rmtree(target / "plots", ignore_errors=True)
     (target / "plots").mkdir()
     plot = plot_test(target / "plots", data, stacked, record)
-    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset)
+    example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
     card = model_card(record, task["name"], type(model).__name__, example, plot and f"plots/{plot}", task["test_use"])
     card.data.license = LICENSE
     card.save(target / "README.md")
@@ -371,13 +378,16 @@ def short_table() -> str:
 
 
 def summary_table(loaded: dict[str, list[dict[str, Any]]]) -> str:
-    """Test scores of every task and model; the best of the first five columns in bold, the ensemble apart."""
-    rows = ["| task | metric | " + " | ".join(_TITLES.values()) + " |", "|---" * (len(_TITLES) + 2) + "|"]
+    """Test scores of every task and model; the best single model in bold."""
+    trained = _by_model([record for records in loaded.values() for record in records])
+    rows = ["| task | metric | " + " | ".join(_TITLES[model] for model in trained) + " |"]
+    rows.append("|---" * (len(trained) + 2) + "|")
+    single = trained.keys() - _ENSEMBLES.values()
     for name, records in loaded.items():
         metric = read_task(name)["metric"]
         by_model = _by_model(records)
-        cells = {model: mean_and_spread(by_model.get(model, []), "test", metric) for model in _TITLES}
-        means = {m: np.mean(by_seed(chosen, "test", metric)) for m, chosen in by_model.items() if m != "ensemble"}
+        cells = {model: mean_and_spread(by_model.get(model, []), "test", metric) for model in trained}
+        means = {m: np.mean(by_seed(chosen, "test", metric)) for m, chosen in by_model.items() if m in single}
         best = max(means, key=lambda model: means[model])
         cells[best] = f"**{cells[best]}**"
         rows.append(f"| [`{name}`](#{name}) | {metric} | " + " | ".join(cells.values()) + " |")

@@ -461,7 +461,7 @@ def test_folds_want_a_table_without_a_split(tmp_path):
 def test_choices_are_checked_in_python_too(name, value):
     with pytest.raises(InputError, match=f"--{name}: expected one of"):
         DataArguments(data="t.csv", **{name: value})
-    with pytest.raises(InputError, match="--preset: expected one of paper, deep"):
+    with pytest.raises(InputError, match="--preset: expected one of bidirectional, paper, deep"):
         ModelArguments(preset="depe")
 
 

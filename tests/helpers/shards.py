@@ -31,6 +31,8 @@ SETTINGS = {
     "first, chunked": {"pooling": "first", "ssm_backend": "chunked", "bidirectional": True},
     "no convolutions": {"pgc_expansion_factors": [], "pooling": "last"},
     "dropout": {"hidden_dropout_prob": 0.3},
+    "words and a curve": {"linear_term": "words", "global_epistasis": "free", "problem_type": "regression"},
+    "positions": {"linear_term": "positions", "linear_length": LENGTH},
 }
 HEADS = {
     LyraForSequenceClassification: lambda ids: torch.arange(BATCH) % 2,
@@ -52,10 +54,18 @@ def compare(head, settings, starts):
     model = head(config)
     for layer in model.lyra.encoder.layers:
         layer.gated_residual.dropout.p = 0  # leaves the dropout that is tied along the length
+    if getattr(model, "linear_term", None) is not None:
+        torch.nn.init.normal_(model.linear_term.weight)
+    if getattr(model, "curve", None) is not None:
+        torch.nn.init.normal_(model.curve.height)
     ids = torch.randint(3, 23, (BATCH, LENGTH))
-    ids[1, 60:] = PAD  # ends in the first shard; later ranks have nothing of it
-    ids[2, 160:] = PAD
+    if config.linear_length is None:
+        ids[1, 60:] = PAD  # ends in the first shard; later ranks have nothing of it
+        ids[2, 160:] = PAD
     labels = HEADS[head](ids)
+    if config.problem_type == "regression":
+        shape = (BATCH, 2) if head is LyraForSequenceClassification else (BATCH, LENGTH, 2)
+        labels = labels if head is LyraForMaskedLM else torch.randn(shape)
     end = [*starts, LENGTH][rank + 1]
     shard = slice(starts[rank], end)
     parallel = DistributedDataParallel(SequenceParallel(model), find_unused_parameters=False)

@@ -18,7 +18,7 @@ def test_shards_are_the_whole(ranks):
     script = HELPERS / "shards.py"
     result = subprocess.run([*command, str(script), str(ranks)], capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.strip() == "compared 36"
+    assert result.stdout.strip() == "compared 48"
 
 
 def test_ensembles_are_refused():

@@ -78,9 +78,8 @@ def task(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", list(reproduce.MODELS))
 def test_every_model_trains_and_is_scored_once(task, tmp_path, model, monkeypatch):
     records = reproduce.run_model(task, model, 2, tmp_path, tmp_path / "runs")
-    kinds = {"linear": ["linear"], "bidirectional": ["bidirectional", "bidirectional", "ensemble"]}.get(
-        model, [model] * 2
-    )
+    ensembles = {name: [name, name, ensemble] for name, ensemble in reproduce._ENSEMBLES.items()}
+    kinds = ({"linear": ["linear"]} | ensembles).get(model, [model] * 2)
     assert [record["model"] for record in records] == kinds
     assert all(-1 <= record["test"]["spearman"] <= 1 and record["training_seconds"] >= 0 for record in records)
     monkeypatch.setattr(reproduce, "train", None)  # nothing is trained or scored again
@@ -122,7 +121,7 @@ def test_wrong_arguments(monkeypatch, capsys):
 
 
 def test_a_release_is_complete_and_holds_no_data(task, tmp_path):
-    reproduce.run_model(task, "bidirectional", 2, tmp_path, tmp_path / "runs")
+    reproduce.run_model(task, "hybrid", 2, tmp_path, tmp_path / "runs")
     reproduce.release(task, tmp_path / "runs", tmp_path)
     folder = tmp_path / "model_cards" / "t"
     assert {file.name for file in folder.iterdir()} == {

@@ -19,7 +19,7 @@ def record_of(folder):
 
 
 def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
-    assert run(table(composition), tmp_path / "m") == 0
+    assert run(table(composition), tmp_path / "m", "--linear_term", "none") == 0
     said, record = capsys.readouterr().out, record_of(tmp_path / "m")
     assert "linear, validation" in said and "linear, test" in said
     data = prepare(DataArguments(data=str(tmp_path / "t.csv")))
@@ -29,6 +29,7 @@ def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
     card = (tmp_path / "m" / "README.md").read_text()
     assert "linear model, test" in card and "**Note:** A linear model is better on validation" in card
     assert f"warning: {record['warnings'][0]}" in said
+    assert any(line.endswith("--linear_term auto adds one") for line in record["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
     ids=["noise", "rare class"],
 )
 def test_a_run_that_learned_nothing_says_so(table, tmp_path, capsys, label, message):
-    assert run(table(label, rows=200), tmp_path / "m", "--learning_rate", "1e-6") == 0
+    assert run(table(label, rows=200), tmp_path / "m", "--learning_rate", "1e-6", "--recipe", "paper") == 0
     warnings = record_of(tmp_path / "m")["warnings"]
     assert any(message in line for line in warnings)
     assert sum("more epochs or another --learning_rate may help" in line for line in warnings) == 1

@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
 
 from lyra.cli import main
 from lyra.data.tables import read_rows
+from lyra.files import write_json
 from lyra.inference import prediction
+from lyra.training.checkpoints import write_checksums
 
 STEP = "lyra.training.trainer:LyraTrainer.training_step"
 
@@ -215,6 +218,41 @@ def test_killed_predictions_are_resumed_to_the_same_file(many, tmp_path, capsys,
     assert f"resuming: {3 if 'join' in where else 1} parts" in capsys.readouterr().out
     assert files[1].read_bytes() == files[0].read_bytes()
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted(file.name for file in files)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv", "parquet"])
+def test_killed_embeddings_are_resumed_to_the_same_file(many, tmp_path, capsys, suffix):
+    model, table, _ = many
+    files = [tmp_path / f"{name}.{suffix}" for name in ("whole", "resumed")]
+    assert main(["embed", str(model), str(table), "-o", str(files[0])]) == 0
+    command = ["embed", model, table, "-o", files[1]]
+    assert interrupted("KILL", "lyra.inference.embedding:_states", 2, *command)[0] == KILLED and not files[1].exists()
+    assert main([*map(str, command), "--resume"]) == 0
+    assert "resuming: 1 parts" in capsys.readouterr().out
+    if suffix == "npz":  # an archive holds the time of its making
+        whole, resumed = map(np.load, files)
+        assert all(np.array_equal(whole[name], resumed[name]) for name in ("embeddings", "lengths"))
+    else:
+        assert files[1].read_bytes() == files[0].read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(file.name for file in files)
+    assert main([*map(str, command), "--vectors", "residue" if suffix != "csv" else "mean"]) == 0
+
+
+def test_files_are_on_the_disk_before_a_checkpoint_counts(tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr("lyra.training.checkpoints.sync", lambda path: events.append(path.name))
+    monkeypatch.setattr("lyra.training.checkpoints.write_json", lambda path, value: events.append(path.name))
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "trainer_state.json").write_bytes(b"{}")
+    write_checksums(tmp_path)
+    assert events[-1] == "complete.json" and {"model.safetensors", "trainer_state.json", tmp_path.name} <= set(events)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append((tmp_path / "a.json").exists()))
+    write_json(tmp_path / "a.json", {})
+    assert synced == [False, True]  # the file, then the folder that names it
 
 
 def test_what_interrupted_predictions_leave(many, tmp_path, capsys):

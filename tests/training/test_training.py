@@ -41,7 +41,7 @@ def read_csv(path):
 
 def test_regression_end_to_end(table, tmp_path, capsys):
     path = table(composition)
-    assert run(path, tmp_path / "out") == 0
+    assert run(path, tmp_path / "out", "--label_transform", "standardize") == 0
     out = tmp_path / "out"
     assert {item.name for item in out.iterdir()} == FILES
     assert {item.name for item in (out / "plots").iterdir()} == {"training.png", "measured.png"}

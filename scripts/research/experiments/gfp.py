@@ -84,7 +84,7 @@ def splits(data_dir: Path) -> list[Split]:
     for split, (start, stop) in chosen.items():
         rows = torch.randperm(len(data.sequences[split]), generator=order)[start:stop]
         ids = pad(data.tokenizer.encode_bulk(data.sequences[split]), 0)
-        result.append((ids[rows], torch.from_numpy(data.labels(split)).float()[rows]))
+        result.append((ids[rows], torch.from_numpy(data.label_array(split)).float()[rows]))
     return result
 
 

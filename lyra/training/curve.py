@@ -1,0 +1,84 @@
+"""Global epistasis: a linear model and a curve over it, fitted together.
+
+`y = g(X w + b)` with `g(x) = x + sum_i height_i tanh(slope_i x + shift_i)`, by L-BFGS from a ridge solution, under the
+same prior and penalty (the latent additive phenotype of Tareen et al. 2022).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, sparse
+
+from .ridge import Prior, mean_variance
+
+_TANHS = 8
+_MOST_STEPS = 200
+_HEIGHT_PENALTY = 1e-3
+
+
+@dataclass
+class Curved:
+    """A linear model and the curve over it, of one output.
+
+    Attributes:
+        weights, intercept: `(features,)` and a number.
+        curve: `(3, 8)`: slopes, shifts and heights.
+    """
+
+    weights: np.ndarray
+    intercept: float
+    curve: np.ndarray
+
+    def predict(self, X: sparse.csr_matrix) -> np.ndarray:
+        """The target of each row, `(rows,)`."""
+        return bend(X @ self.weights + self.intercept, self.curve)[0]
+
+
+def fit_curve(
+    X: sparse.csr_matrix, target: np.ndarray, prior: Prior, penalty: float, causes: np.ndarray, intercept: float
+) -> Curved:
+    """Fits one output.
+
+    Args:
+        X: `(rows, features)`.
+        target: `(rows,)`, standardised.
+        causes, intercept: of the ridge solution, to start from.
+    """
+    rows, transposed = len(target), X.T.tocsr()
+    middle = np.asarray(X.mean(axis=0)).ravel()
+    penalty = penalty * mean_variance(X, middle, prior)
+    start = X @ prior(causes[:, None])[:, 0] + intercept
+    spread = max(start.std(), 1e-6)
+    slopes = np.full(_TANHS, 1 / spread)
+    shifts = -np.quantile(start, np.linspace(0.05, 0.95, _TANHS)) * slopes
+    first = np.concatenate([causes, [intercept], slopes, shifts, np.zeros(_TANHS)])
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        causes, level, bent = _unpack(parameters, len(middle))
+        weights, heights = prior(causes[:, None])[:, 0], bent[2]
+        latent = X @ weights + level
+        values, slope, gradient = bend(latent, bent)
+        error = values - target
+        by_latent = error * slope / rows
+        by_causes = prior((transposed @ by_latent + penalty / rows * causes)[:, None])[:, 0]
+        by_curve = (gradient * error).sum(axis=-1) / rows
+        by_curve[2] += _HEIGHT_PENALTY * heights
+        total = error @ error / rows + penalty / rows * causes @ weights + _HEIGHT_PENALTY * heights @ heights
+        return total / 2, np.concatenate([by_causes, [by_latent.sum()], by_curve.ravel()])
+
+    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS})
+    causes, level, bent = _unpack(found.x, len(middle))
+    return Curved(prior(causes[:, None])[:, 0], float(level), bent)
+
+
+def bend(latent: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values `(n,)` of the curve, its slope there, and the gradients of the values by its parameters, `(3, 8, n)`."""
+    slopes, shifts, heights = curve[..., None]
+    waves = np.tanh(slopes * latent + shifts)
+    falls = heights * (1 - waves**2)
+    values = latent + (heights * waves).sum(axis=0)
+    return values, 1 + (falls * slopes).sum(axis=0), np.stack([falls * latent, falls, waves])
+
+
+def _unpack(parameters: np.ndarray, features: int) -> tuple[np.ndarray, float, np.ndarray]:
+    return parameters[:features], parameters[features], parameters[features + 1 :].reshape(3, _TANHS)

@@ -1,0 +1,150 @@
+"""What a linear term sees of sequences, as sparse matrices with a column for each row of its weights."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from ..alphabet_lyra import get_alphabet
+from ..data.preparation import Prepared
+from ..linear_lyra import longest_word, token_vectors
+
+MOST_PAIRS = 250
+_UNALIGNED = 0.4  # share of positions that differ from the most common letters, above which positions may mean little
+
+
+class LinearFeatures(Protocol):
+    """The features of one kind of linear term.
+
+    Attributes:
+        name: a key of `LINEAR_TERMS`.
+        fields: of [`LyraConfig`].
+        offset: `(features,)`, what the columns are less than those of the model.
+        reference: `(n,)` ids of the most common letter at each position; of words none.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    offset: np.ndarray
+    reference: np.ndarray | None
+
+    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        """`(rows, features)`."""
+
+
+class AlignedFeatures:
+    """Letters at positions, and at pairs of `sites`, less those of a reference: few entries for each variant."""
+
+    def __init__(self, alphabet: str, reference: np.ndarray, sites: Sequence[int] | np.ndarray = ()):
+        self.reference, self.pairs = reference, np.array(list(combinations(sites, 2)), dtype=int).reshape(-1, 2)
+        self.name = "pairs" if len(self.pairs) else "positions"
+        self.fields = {
+            "linear_term": self.name,
+            "linear_length": len(reference),
+            "linear_sites": list(map(int, sites)) if len(self.pairs) else None,
+        }
+        self._vectors = token_vectors(alphabet).numpy().astype(np.float64)
+        self.offset = np.concatenate([self._vectors[reference].ravel(), self._products(reference[None]).ravel()])
+
+    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        letters = np.stack(ids)
+        rows, positions = np.nonzero(letters != self.reference)
+        changes = self._vectors[letters[rows, positions]] - self._vectors[self.reference[positions]]
+        single = _place(rows, positions, changes, len(letters), len(self.reference))
+        if not len(self.pairs):
+            return single
+        first, second = self.pairs.T
+        differs = letters != self.reference
+        rows, pairs = np.nonzero(differs[:, first] | differs[:, second])
+        changes = self._outer(letters[rows, first[pairs]], letters[rows, second[pairs]])
+        changes = changes - self._outer(self.reference[first[pairs]], self.reference[second[pairs]])
+        return sparse.hstack([single, _place(rows, pairs, changes, len(letters), len(self.pairs))]).tocsr()
+
+    def _products(self, letters: np.ndarray) -> np.ndarray:
+        first, second = self.pairs.T
+        return self._outer(letters[:, first], letters[:, second])
+
+    def _outer(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        products = self._vectors[first][..., :, None] * self._vectors[second][..., None, :]
+        return products.reshape(*first.shape, self._vectors.shape[1] ** 2)
+
+
+class WordFeatures:
+    """Counts of words over the square root of their number."""
+
+    name = "words"
+    reference = None
+
+    def __init__(self, alphabet: str):
+        vectors = token_vectors(alphabet).numpy().astype(np.float64)
+        self._vectors, self.longest = vectors, longest_word(len(vectors))
+        self.sizes = [vectors.shape[1] ** k for k in range(1, self.longest + 1)]
+        self.offset = np.zeros(sum(self.sizes))
+        self.fields = {"linear_term": self.name, "linear_length": None, "linear_sites": None}
+
+    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        return sparse.hstack([self._counts(ids, k) for k in range(1, self.longest + 1)]).tocsr()
+
+    def _counts(self, ids: Sequence[np.ndarray], k: int) -> sparse.csr_matrix:
+        tokens = len(self._vectors)
+        codes = [self._codes(each, k, tokens) for each in ids]
+        sizes = np.array([len(each) for each in codes])
+        words, which = np.unique(np.concatenate(codes), return_inverse=True)
+        rows = np.repeat(np.arange(len(ids)), sizes)
+        weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
+        counts = sparse.csr_matrix((weights, (rows, which)), shape=(len(ids), len(words)))
+        return counts @ self._meanings(words, k)
+
+    @staticmethod
+    def _codes(ids: np.ndarray, k: int, tokens: int) -> np.ndarray:
+        codes = np.zeros(max(0, len(ids) - k + 1), dtype=np.int64)
+        for place in range(k):
+            codes = codes * tokens + ids[place : place + len(codes)]
+        return codes
+
+    def _meanings(self, words: np.ndarray, k: int) -> sparse.csr_matrix:
+        """Words of tokens as words of letters, `(words, letters^k)`: one of which an ambiguous letter makes several."""
+        tokens = len(self._vectors)
+        blocks = []
+        for part in np.array_split(words, max(1, len(words) // 1000)):
+            meaning = np.ones((len(part), 1))
+            for place in reversed(range(k)):
+                letters = self._vectors[part // tokens**place % tokens]
+                meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), -1)
+            blocks.append(sparse.csr_matrix(meaning))
+        return sparse.vstack(blocks).tocsr()
+
+
+def possible_features(data: Prepared) -> list[Any]:
+    """The kinds of features that fit a table: letters at positions, with pairs where few of them vary, where all
+    sequences have one length; words where lengths differ, or the sequences of one length look unrelated."""
+    alphabet, ids = data.tokenizer.alphabet, token_ids(data, "train")
+    words = WordFeatures(alphabet)
+    if len({len(each) for split in data.rows for each in token_ids(data, split)}) > 1:
+        return [words]
+    letters = np.stack(ids)
+    reference = np.array([np.bincount(column).argmax() for column in letters.T])
+    varying = np.flatnonzero(np.ptp(letters, axis=0))
+    found: list[Any] = [AlignedFeatures(alphabet, reference)]
+    if len(varying) > 1 and len(varying) * (len(varying) - 1) // 2 <= MOST_PAIRS:
+        found.append(AlignedFeatures(alphabet, reference, varying))
+    if np.mean(letters != reference) > _UNALIGNED and len(get_alphabet(alphabet).members) == 1:
+        found.append(words)
+    return found
+
+
+def token_ids(data: Prepared, split: str) -> list[np.ndarray]:
+    """The ids of each sequence."""
+    return [np.asarray(ids) for ids in data.dataset[split]["input_ids"]]
+
+
+def _place(rows: np.ndarray, blocks: np.ndarray, values: np.ndarray, count: int, places: int) -> sparse.csr_matrix:
+    """`values` `(entries, size)` in the blocks of `size` columns that they belong to, `(count, places * size)`."""
+    size = values.shape[1]
+    columns = blocks[:, None] * size + np.arange(size)
+    shape = (count, places * size)
+    matrix = sparse.csr_matrix((values.ravel(), (np.repeat(rows, size), columns.ravel())), shape=shape)
+    matrix.eliminate_zeros()
+    return matrix

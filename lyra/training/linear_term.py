@@ -1,0 +1,351 @@
+"""The linear term of a new model.
+
+Cross-validation within the training rows chooses its features, the prior, the penalty, the scale of the labels and
+whether a curve helps. The network is trained by itself, under the same curve, and validation rows decide the shares of
+both in the sum. Training the network on what the term leaves was tried and is worse where effects interact: without the
+low-order effects it does not find the high-order ones (on splice sites it learned nothing at all).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import optimize, sparse, special
+
+from ..data.preparation import Prepared
+from ..inference.logits import map_batches
+from ..losses_lyra import head_losses, reduce_losses, to_label_units, to_training_scale
+from ..metrics import greater_is_better
+from ..modeling_lyra import LyraClassificationModel
+from ..scoring import compute_metrics
+from .curve import Curved, fit_curve
+from .features import possible_features, token_ids
+from .priors import possible_priors
+from .ridge import PENALTIES, Prior, fit_ridge, folds_of
+
+_SEED = 0  # the members of an ensemble have one term
+_MOST_ROWS = 10_000  # to choose by
+_FEWEST_FOR_CURVE = 200
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+_STRONGER = (1.0, 3.0)  # penalties under a curve, over that of the plain term
+
+
+@dataclass
+class Choice:
+    """What cross-validation chose.
+
+    Attributes:
+        features, prior, penalty: of the ridge.
+        prior_name: of the prior, for the record.
+        transform: of the labels of a regression.
+        score: what it was chosen by; greater is better.
+    """
+
+    features: Any
+    prior: Prior
+    prior_name: str
+    penalty: float
+    transform: str
+    score: float
+
+
+@dataclass
+class LinearTerm:
+    """A fitted linear term.
+
+    Attributes:
+        fields: of [`LyraConfig`].
+        transform: of the labels.
+        weights, intercepts: `(features, outputs)` and `(outputs,)`, as the model has them.
+        curves: `(outputs, 3, 8)`, or None.
+        chosen: for the record.
+    """
+
+    fields: dict[str, Any]
+    transform: str
+    weights: np.ndarray
+    intercepts: np.ndarray
+    curves: np.ndarray | None
+    chosen: dict[str, Any]
+
+    @torch.no_grad()
+    def prepare(self, model: LyraClassificationModel) -> None:
+        """Makes a new model ready to train its network by itself, under the curve of the term."""
+        assert model.linear_term is not None
+        model.linear_term.requires_grad_(False)
+        if model.curve is not None and self.curves is not None:
+            model.curve.requires_grad_(False)
+            for parameter, values in zip(model.curve.parameters(), self.curves.swapaxes(0, 1), strict=True):
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+    def join(self, model: LyraClassificationModel, data: Prepared, metric: str) -> dict[str, Any]:
+        """Puts the term beside the trained network, each with the share that validation prefers.
+
+        Returns:
+            For the record: the share of the network, and the scores of the term alone.
+        """
+        metric = data.task.spec.selected_by if metric == "loss" else metric
+        assert model.linear_term is not None
+        with torch.no_grad():
+            model.linear_term.weight.copy_(torch.from_numpy(self.weights))
+        latent = {split: _latent(model, data, split) for split in ("validation", "test")}  # of the network, of the term
+        intercepts = torch.from_numpy(self.intercepts).float()
+        goodness = []
+        for share in _SHARES:
+            network, term = latent["validation"]
+            goodness.append(_goodness(model, data, share * network + (1 - share) * (term + intercepts), metric))
+        share = _SHARES[int(np.nanargmax(goodness))] if np.isfinite(goodness).any() else 0.0
+        alone = {split: _scores(data, split, _outputs(model, term + intercepts)) for split, (_, term) in latent.items()}
+        self.share_out(model, share)
+        return self.chosen | {"network_share": share} | alone
+
+    @torch.no_grad()
+    def share_out(self, model: LyraClassificationModel, share: float) -> None:
+        """Gives the network that was trained a share of the sum, and the term the rest."""
+        assert model.linear_term is not None
+        model.linear_term.weight.copy_((1 - share) * torch.from_numpy(self.weights))
+        _, bias = parameters = list(model.classifier.parameters())
+        for parameter in parameters:
+            parameter.mul_(share)
+        bias.add_((1 - share) * torch.from_numpy(self.intercepts).to(bias))
+
+    def describe(self) -> str:
+        """One line for the screen."""
+        chosen = self.chosen
+        curve = ", with a curve" if chosen["curve"] else ""
+        labels = {"rank": ", ranks of labels", "standardize": ", standardised labels"}.get(self.transform, "")
+        return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}{labels}"
+
+
+def _latent(model: LyraClassificationModel, data: Prepared, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What network and linear term say of each sequence, `(rows, outputs)` each, before the curve."""
+
+    def both(input_ids: torch.Tensor) -> torch.Tensor:
+        network = model.classifier(model.lyra(input_ids).pooler_output)
+        term = model.linear_term(input_ids, input_ids != data.tokenizer.pad_token_id)  # type: ignore[misc]
+        return torch.cat([network, term], dim=-1)
+
+    found = map_batches(both, model, data.tokenizer.encode_bulk(data.sequences[split]), per_token=False)
+    network, term = torch.from_numpy(np.stack(found)).chunk(2, dim=-1)
+    return network, term
+
+
+@torch.no_grad()
+def _outputs(model: LyraClassificationModel, latent: torch.Tensor) -> np.ndarray:
+    """The logits in label units, from latent values."""
+    curved = latent if model.curve is None else model.curve(latent.to(model.device)).cpu()
+    return to_label_units(curved, model.config).numpy()
+
+
+@torch.no_grad()
+def _goodness(model: LyraClassificationModel, data: Prepared, latent: torch.Tensor, metric: str) -> float:
+    """How good latent values are on validation; greater is better. Of classes by their likelihood, since on few rows a
+    metric with a threshold is a matter of chance."""
+    if data.task.kind == "regression":
+        return _combine(_scores(data, "validation", _outputs(model, latent)), metric)
+    labels = torch.from_numpy(data.label_array("validation"))
+    losses, present = head_losses(latent, labels, model.config, per_token=False)
+    return -float(reduce_losses(losses, present, None))
+
+
+def _combine(scores: dict[str, float], metric: str) -> float:
+    """One number of the scores of a regression; greater is better. By default rank correlation alone would give up what
+    the values say, so the other one counts as much."""
+    if metric == "spearman":
+        return (scores.get("spearman", np.nan) + scores.get("pearson", np.nan)) / 2
+    return scores.get(metric, np.nan) * (1 if greater_is_better(metric) else -1)
+
+
+def _scores(data: Prepared, split: str, logits: np.ndarray) -> dict[str, float]:
+    return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
+
+
+def fit_linear_term(
+    data: Prepared, metric: str, wanted: str, scales: Mapping[str, dict[str, Any]]
+) -> LinearTerm | None:
+    """Chooses and fits the term by the training rows; None where there is nothing to learn.
+
+    Args:
+        metric: of the task, or `"loss"`.
+        wanted: a key of `LINEAR_TERMS`, or `"auto"`.
+        scales: the fields of the config for each scale of labels that may be chosen; of classes one entry.
+    """
+    metric = data.task.spec.selected_by if metric == "loss" else metric
+    labels, ids = data.label_values("train"), token_ids(data, "train")
+    rows = np.random.default_rng(_SEED).permutation(len(ids))[:_MOST_ROWS]
+    fold = folds_of([data.sequences["train"][i] for i in rows], _SEED)
+    if fold.max() == 0:
+        return None
+    score = _scorer(data, metric)
+    best: Choice | None = None
+    for features in possible_features(data):
+        if wanted not in ("auto", features.name):
+            continue
+        X = features.matrix([ids[i] for i in rows])
+        if not X.nnz:
+            continue
+        for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
+            for transform, fields in scales.items():
+                targets = _targets(data, labels[rows], fields)
+                predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
+                scores = [score(each, labels[rows], fields) for each in predictions]
+                index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
+                if best is None or scores[index] > best.score:
+                    best = Choice(features, prior, name, PENALTIES[index], transform, scores[index])
+    if best is None:
+        return None
+    fields = scales[best.transform]
+    curve_penalty = None
+    if data.task.kind == "regression" and len(rows) >= _FEWEST_FOR_CURVE:
+        curve_penalty = _choose_curve(best, labels[rows], [ids[i] for i in rows], fold, score, data, fields)
+    return _fit(data, best, curve_penalty, fields, labels, ids, folds_of(data.sequences["train"], _SEED))
+
+
+def _fit(
+    data: Prepared,
+    best: Choice,
+    curve_penalty: float | None,
+    fields: dict[str, Any],
+    labels: np.ndarray,
+    ids: list[np.ndarray],
+    fold: np.ndarray,
+) -> LinearTerm:
+    """The chosen term, fitted to all training rows."""
+    X, targets = best.features.matrix(ids), _targets(data, labels, fields)
+    ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
+    weights, intercepts, curves = ridge.weights[0], ridge.intercepts[0], None
+    if curve_penalty is not None:
+        bent = _fit_curves(X, targets, best, curve_penalty)
+        weights = np.stack([each.weights for each in bent], axis=1)
+        intercepts = np.array([each.intercept for each in bent])
+        curves = np.stack([each.curve for each in bent])
+    if data.task.kind != "regression":
+        (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))
+        slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
+        weights, intercepts = weights * slopes, intercepts * slopes + shifts
+    return LinearTerm(
+        fields=best.features.fields | {"global_epistasis": None if curves is None else "free"},
+        transform=best.transform,
+        weights=weights,
+        intercepts=intercepts - best.features.offset @ weights,  # the model's features are not less a reference
+        curves=curves,
+        chosen={
+            "features": best.features.name,
+            "prior": best.prior_name,
+            "penalty": round(best.penalty, 8),
+            "curve": curves is not None,
+            "cross_validation": round(best.score, 4),
+        },
+    )
+
+
+# ── Cross-validation ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cross_fit(
+    X: sparse.csr_matrix, targets: np.ndarray, fold: np.ndarray, prior: Prior, penalties: tuple[float, ...]
+) -> np.ndarray:
+    """What fits without a row say of it, `(penalties, rows, outputs)`."""
+    predictions = np.empty((len(penalties), *targets.shape))
+    for held_out in np.unique(fold):
+        rows = fold == held_out
+        predictions[:, rows] = fit_ridge(X[~rows], targets[~rows], prior, penalties).predict(X[rows])
+    return predictions
+
+
+def _choose_curve(
+    best: Choice,
+    labels: np.ndarray,
+    ids: list[np.ndarray],
+    fold: np.ndarray,
+    score: Callable[..., float],
+    data: Prepared,
+    fields: dict[str, Any],
+) -> float | None:
+    """The penalty under a curve if that scores better than none."""
+    X, targets, found = best.features.matrix(ids), _targets(data, labels, fields), None
+    for stronger in _STRONGER:
+        penalty, predictions = best.penalty * stronger, np.empty_like(targets)
+        for held_out in np.unique(fold):
+            rows = fold == held_out
+            bent = _fit_curves(X[~rows], targets[~rows], best, penalty)
+            predictions[rows] = np.stack([each.predict(X[rows]) for each in bent], axis=1)
+        value = score(predictions, labels, fields)
+        if value > best.score:
+            found, best.score = penalty, value
+    return found
+
+
+def _fit_curves(X: sparse.csr_matrix, targets: np.ndarray, best: Choice, penalty: float) -> list[Curved]:
+    """A term with a curve for each output, from the plain one."""
+    ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
+    found = []
+    for output, target in enumerate(targets.T):
+        present, causes = ~np.isnan(target), ridge.causes[0, :, output]
+        found.append(fit_curve(X[present], target[present], best.prior, penalty, causes, ridge.intercepts[0, output]))
+    return found
+
+
+# ── Labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _targets(data: Prepared, labels: np.ndarray, fields: dict[str, Any]) -> np.ndarray:
+    """Labels `(rows, outputs)` on the scale of training, NaN where missing; of classes 0 and 1 for each."""
+    if data.task.kind == "classification":
+        return np.where(np.isnan(labels), np.nan, labels == np.arange(len(data.task.names)))
+    if data.task.kind == "multilabel":
+        return labels
+    scaled = to_training_scale(torch.from_numpy(np.nan_to_num(labels)), _scale(fields)).numpy()
+    return np.where(np.isnan(labels), np.nan, scaled)
+
+
+def _scale(fields: dict[str, Any]) -> Any:
+    names = ("label_mean", "label_std", "label_quantiles")
+    return SimpleNamespace(problem_type="regression", **{name: fields.get(name) for name in names})
+
+
+def _scorer(data: Prepared, metric: str) -> Callable[[np.ndarray, np.ndarray, dict[str, Any]], float]:
+    """How good predictions `(rows, outputs)` on the scale of training are; greater is better. Of classes by the square
+    error, which needs no threshold."""
+
+    def score(predictions: np.ndarray, labels: np.ndarray, fields: dict[str, Any]) -> float:
+        if data.task.kind != "regression":
+            return -float(np.nanmean((predictions - _targets(data, labels, fields)) ** 2))
+        values = to_label_units(torch.from_numpy(predictions), _scale(fields)).numpy()
+        return _combine(compute_metrics("regression", values, labels, data.task.names), metric)
+
+    return score
+
+
+def _calibrate(
+    predictions: np.ndarray, labels: np.ndarray, kind: str, class_weights: list[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes and shifts `(outputs,)` that make logits of what least squares predicts, by the likelihood of the labels:
+    one slope for all classes, or one for each of several labels."""
+    outputs = predictions.shape[1]
+    classes = kind == "classification"
+    truth = labels == np.arange(outputs) if classes else labels == 1
+    present = np.broadcast_to(~np.isnan(labels), truth.shape)
+    weight = present.astype(float)
+    if class_weights is not None:
+        weights = np.array(class_weights)
+        weight *= weights[np.nan_to_num(labels).astype(int)] if classes else np.where(truth, weights, 1)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes, shifts = parameters[:outputs] if not classes else parameters[:1], parameters[-outputs:]
+        logits = predictions * slopes + shifts
+        expected = special.softmax(logits, axis=1) if classes else special.expit(logits)
+        error = weight * (expected - truth)
+        if classes:
+            likelihood = -(weight * truth * special.log_softmax(logits, axis=1)).sum()
+        else:
+            likelihood = (weight * (np.logaddexp(0, logits) - truth * logits)).sum()
+        slope = (error * predictions).sum(axis=None if classes else 0, keepdims=not classes).reshape(-1)
+        return likelihood / len(labels), np.concatenate([slope, error.sum(axis=0)]) / len(labels)
+
+    first = np.concatenate([np.full(1 if classes else outputs, 4.0), np.zeros(outputs)])
+    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B").x
+    return np.broadcast_to(found[:-outputs], outputs), found[-outputs:]

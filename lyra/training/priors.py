@@ -1,0 +1,98 @@
+"""What is believed of the weights of a linear term before any measurement: which of them are alike.
+
+Amino acids that resemble each other have similar effects, and so have neighbouring positions and positions with similar
+letters in the reference. A prior that says so lets a few hundred variants teach the effects of all.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
+from ..linear_lyra import token_vectors
+from .ridge import Prior
+
+# Hydropathy (Kyte and Doolittle 1982), volume in cubic Angstrom (Zamyatnin 1972), helix propensity in kcal/mol (Pace
+# and Scholtz 1998), sheet propensity (Chou and Fasman 1978), charge, aromatic ring.
+_PROPERTIES = {
+    "A": (1.8, 88.6, 0.00, 0.83, 0.0, 0.0),
+    "C": (2.5, 108.5, 0.68, 1.19, 0.0, 0.0),
+    "D": (-3.5, 111.1, 0.69, 0.54, -1.0, 0.0),
+    "E": (-3.5, 138.4, 0.40, 0.37, -1.0, 0.0),
+    "F": (2.8, 189.9, 0.54, 1.38, 0.0, 1.0),
+    "G": (-0.4, 60.1, 1.00, 0.75, 0.0, 0.0),
+    "H": (-3.2, 153.2, 0.61, 0.87, 0.3, 0.5),
+    "I": (4.5, 166.7, 0.41, 1.60, 0.0, 0.0),
+    "K": (-3.9, 168.6, 0.26, 0.74, 1.0, 0.0),
+    "L": (3.8, 166.7, 0.21, 1.30, 0.0, 0.0),
+    "M": (1.9, 162.9, 0.24, 1.05, 0.0, 0.0),
+    "N": (-3.5, 114.1, 0.65, 0.89, 0.0, 0.0),
+    "P": (-1.6, 112.7, 3.16, 0.55, 0.0, 0.0),
+    "Q": (-3.5, 143.8, 0.39, 1.10, 0.0, 0.0),
+    "R": (-4.5, 173.4, 0.21, 0.93, 1.0, 0.0),
+    "S": (-0.8, 89.0, 0.50, 0.75, 0.0, 0.0),
+    "T": (-0.7, 116.1, 0.66, 1.19, 0.0, 0.0),
+    "V": (4.2, 140.0, 0.61, 1.70, 0.0, 0.0),
+    "W": (-0.9, 227.8, 0.49, 1.37, 0.0, 1.0),
+    "Y": (-1.3, 193.6, 0.53, 1.47, 0.0, 1.0),
+}
+_BREADTH = 1.5  # of similarity, in standard deviations of a property
+# Shares of the variance: each letter at each position by itself; letters that are alike at one position; at positions
+# within some residues; everywhere; and at positions whose reference letters are alike.
+_ITSELF, _ALIKE, _NEAR, _EVERYWHERE, _SAME_REFERENCE = 0.2, 0.6, 0.2, 0.05, 0.1
+_REACH, _FARTHEST = 1.5, 12  # residues
+
+
+def independent(weights: np.ndarray) -> np.ndarray:
+    """The prior of usual ridge regression: no weight says anything of another."""
+    return weights
+
+
+class SimilarLetters:
+    """Weights of amino acids at positions are alike where the letters, the positions or their references are.
+
+    Args:
+        alphabet: of amino acids.
+        reference: `(n,)` ids of the most common letter at each position.
+    """
+
+    def __init__(self, alphabet: str, reference: np.ndarray):
+        self._alike = similarity()
+        self._reference = token_vectors(alphabet).numpy()[reference]  # (n, 20)
+        positions = np.arange(len(reference))
+        near = [
+            sparse.diags(np.full(len(positions) - abs(step), np.exp(-abs(step) / _REACH)), step)
+            for step in range(-_FARTHEST, _FARTHEST + 1)
+            if abs(step) < len(positions)
+        ]
+        self._near: Any = sum(near[1:], near[0]).tocsr()
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """`(n * 20, k)` to the same."""
+        W = weights.reshape(*self._reference.shape, -1)  # (n, 20, k)
+        alike = np.einsum("ab,nbk->nak", self._alike, W, optimize=True)
+        by_reference = np.einsum("nr,nak->rak", self._reference @ self._alike, alike, optimize=True)
+        product = _ITSELF * W + _ALIKE * alike
+        product += _NEAR * (self._near @ alike.reshape(len(alike), -1)).reshape(alike.shape)
+        product += _EVERYWHERE * alike.sum(axis=0)
+        product += _SAME_REFERENCE * np.einsum("nr,rak->nak", self._reference, by_reference, optimize=True)
+        return product.reshape(weights.shape)
+
+
+@cache
+def similarity() -> np.ndarray:
+    """How alike the effects of two amino acids are expected to be, `(20, 20)`, from 0 to 1 for the same."""
+    properties = np.array([_PROPERTIES[letter] for letter in AMINO_ACIDS])
+    scaled = (properties - properties.mean(axis=0)) / properties.std(axis=0)
+    distances = ((scaled[:, None] - scaled[None]) ** 2).mean(axis=-1)
+    return np.exp(-distances / (2 * _BREADTH**2 / 2))
+
+
+def possible_priors(alphabet: str, features: Any) -> dict[str, Prior]:
+    """The priors that make sense for some features, by name."""
+    priors: dict[str, Prior] = {"independent": independent}
+    if features.name == "positions" and get_alphabet(alphabet).letters == AMINO_ACIDS:
+        priors["similar letters"] = SimilarLetters(alphabet, features.reference)
+    return priors

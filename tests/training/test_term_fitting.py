@@ -1,0 +1,247 @@
+"""The linear term of a run: features, priors, ridge, curve, and what the run makes of them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from lyra import LyraForSequenceClassification
+from lyra.alphabet_lyra import AMINO_ACIDS
+from lyra.cli import main
+from lyra.data import DataArguments, prepare
+from lyra.inference import compute_logits, load_model
+from lyra.training.budget import usual_epochs
+from lyra.training.curve import bend, fit_curve
+from lyra.training.features import MOST_PAIRS, possible_features, token_ids
+from lyra.training.linear_term import fit_linear_term
+from lyra.training.priors import SimilarLetters, independent, similarity
+from lyra.training.ridge import PENALTIES, fit_ridge, folds_of
+
+RNG = np.random.default_rng(0)
+LETTERS = list(AMINO_ACIDS)
+TINY = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "2", "--use_cpu", "true"]
+TINY += ["--disable_tqdm", "true", "--per_device_train_batch_size", "16"]
+
+
+def variants(rows=150, length=12, mutations=2):
+    """Sequences of one length with a few changes of a wild type."""
+    wild_type = RNG.choice(LETTERS, length)
+    found = []
+    for _ in range(rows):
+        letters = wild_type.copy()
+        letters[RNG.choice(length, mutations, replace=False)] = RNG.choice(LETTERS, mutations)
+        found.append("".join(letters))
+    return found
+
+
+def additive(sequences, spread=1.0):
+    effects = {(i, a): RNG.normal() for i in range(max(map(len, sequences))) for a in LETTERS}
+    return np.array([spread * sum(effects[i, a] for i, a in enumerate(s)) for s in sequences])
+
+
+def write(path, **columns):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def table(tmp_path, sequences, labels, **columns):
+    return prepare(DataArguments(data=str(write(tmp_path / "t.csv", sequence=sequences, label=labels, **columns))))
+
+
+def dense(prior, features):
+    return prior(np.eye(features))
+
+
+# ── Ridge and priors ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("prior", ["independent", "similar letters"])
+def test_all_penalties_at_once_are_the_closed_form(prior):
+    X = sparse.csr_matrix(RNG.random((30, 100)) * (RNG.random((30, 100)) < 0.2))
+    targets = RNG.normal(size=(30, 2))
+    targets[3, 1] = np.nan
+    prior = independent if prior == "independent" else SimilarLetters("protein", np.arange(3, 8))
+    found = fit_ridge(X, targets, prior, PENALTIES)
+    S = dense(prior, 100)
+    for output in range(2):
+        rows = ~np.isnan(targets[:, output])
+        A, y = X.toarray()[rows], targets[rows, output]
+        middle, level = A.mean(0), y.mean()
+        A, y = A - middle, y - level
+        variances = np.einsum("rf,fg,rg->r", A, S, A)
+        some = np.linspace(0, len(A) - 1, min(64, len(A))).astype(int)
+        for index, penalty in enumerate(PENALTIES):
+            a = np.linalg.solve(A @ S @ A.T + penalty * variances[some].mean() * np.eye(len(A)), y)
+            np.testing.assert_allclose(A @ found.weights[index, :, output], A @ S @ A.T @ a, atol=0.01)
+            expected = level - middle @ found.weights[index, :, output]
+            assert found.intercepts[index, output] == pytest.approx(expected)
+
+
+def test_the_prior_is_a_covariance():
+    S = dense(SimilarLetters("protein", np.arange(3, 13)), 200)
+    np.testing.assert_allclose(S, S.T, atol=1e-9)
+    assert np.linalg.eigvalsh(S).min() > 0
+    alike = similarity()
+    place = AMINO_ACIDS.index
+    assert alike[place("D"), place("E")] > alike[place("D"), place("W")]
+    np.testing.assert_allclose(np.diag(alike), 1)
+
+
+def test_equal_sequences_share_a_fold():
+    folds = folds_of(["A", "B", "A", "C", "D", "E", "B"], seed=0)
+    assert folds[0] == folds[2] and folds[1] == folds[6] and len(set(folds)) == 5
+
+
+def test_a_curve_straightens_what_saturates():
+    X = sparse.csr_matrix(RNG.normal(size=(400, 5)))
+    latent = X @ np.array([1.0, -1, 0.5, 2, 0])
+    target = np.tanh(latent)
+    target = (target - target.mean()) / target.std()
+    ridge = fit_ridge(X, target[:, None], independent, (1e-3,))
+    curved = fit_curve(X, target, independent, 1e-3, ridge.causes[0, :, 0], ridge.intercepts[0, 0])
+    plain = ((ridge.predict(X)[0, :, 0] - target) ** 2).mean()
+    assert ((curved.predict(X) - target) ** 2).mean() < plain / 10
+
+
+def test_the_slopes_of_a_curve_are_right():
+    curve, x = RNG.normal(size=(3, 8)), RNG.normal(size=7)
+    values, slopes, gradients = bend(x, curve)
+    step = 1e-6
+    np.testing.assert_allclose((bend(x + step, curve)[0] - values) / step, slopes, rtol=1e-3, atol=1e-4)
+    for place in np.ndindex(3, 8):
+        moved = curve.copy()
+        moved[place] += step
+        np.testing.assert_allclose((bend(x, moved)[0] - values) / step, gradients[place], rtol=1e-3, atol=1e-4)
+
+
+# ── Features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_possible_depends_on_the_lengths(tmp_path):
+    def names(sequences):
+        return [features.name for features in possible_features(table(tmp_path, sequences, range(len(sequences))))]
+
+    aligned = variants()
+    assert names(aligned) == ["positions", "pairs"]
+    assert names([*aligned, aligned[0] + "A"]) == ["words"]
+    many = variants(length=30)
+    assert MOST_PAIRS < 30 * 29 / 2 and names(many) == ["positions"]
+    assert names(["".join(RNG.choice(LETTERS, 40)) for _ in range(60)]) == ["positions", "words"]
+
+
+@pytest.mark.parametrize("kind", ["positions", "pairs", "words"])
+@pytest.mark.parametrize("letters", ["ACDEFGHIKLMNPQRSTVWYX-", "ACGTN"])
+def test_columns_are_those_of_the_model(tmp_path, kind, letters):
+    sequences = ["".join(RNG.choice(list(letters), 6)) for _ in range(40)]
+    data = table(tmp_path, sequences, RNG.normal(size=40))
+    term = fit_linear_term(data, "spearman", kind, {"standardize": {"label_mean": 0.0, "label_std": 1.0}})
+    ids = torch.tensor(np.stack(token_ids(data, "train")))
+    config = {"alphabet": data.tokenizer.alphabet, "num_labels": 1, "hidden_size": 8, "state_size": 4}
+    from lyra import LyraConfig
+
+    model = LyraForSequenceClassification(LyraConfig(**config, **term.fields)).eval()
+    term.share_out(model, 0.0)
+    (features,) = (each for each in possible_features(data) if each.name == kind)
+    centred = features.matrix(token_ids(data, "train")) @ term.weights + features.offset @ term.weights
+    np.testing.assert_allclose(model.linear_term(ids, None).detach(), centred, rtol=1e-4, atol=1e-4)
+
+
+# ── Runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train(path, output, *flags):
+    assert main(["train", str(path), "--output_dir", str(output), *TINY, *flags]) == 0
+    return json.loads((output / "metrics.json").read_text())
+
+
+def test_additive_effects_are_found_at_once(tmp_path, capsys):
+    sequences = variants(rows=300)
+    path = write(tmp_path / "t.csv", sequence=sequences, label=100 * additive(sequences) - 7)
+    record = train(path, tmp_path / "out")
+    assert record["test"]["spearman"] > 0.9 and record["test"]["r2"] > 0.8
+    term = record["linear_term"]
+    assert term["features"] in ("positions", "pairs") and term["test"]["spearman"] > 0.9
+    assert record["hyperparameters"]["label_transform"] in ("rank", "standardize")
+    said = capsys.readouterr().out
+    assert "linear term: p" in said and "linear term alone: validation spearman" in said
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Beside the network stands a linear term" in card
+    model, tokenizer = load_model(str(tmp_path / "out"))
+    with open(tmp_path / "out" / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    found = compute_logits(model, tokenizer, [row["sequence"] for row in rows]).logits
+    np.testing.assert_allclose([float(row["prediction"]) for row in rows], np.concatenate(found), rtol=1e-4, atol=1e-3)
+    other = write(tmp_path / "other.csv", sequence=[sequences[0], sequences[1] + "A"])
+    assert main(["predict", str(tmp_path / "out"), str(other), "--output", str(tmp_path / "p.csv")]) == 2
+    message = capsys.readouterr().err
+    assert "row 2 (line 3), column 'sequence': expected 12 letters, as all training sequences have, got 13" in message
+
+
+@pytest.mark.parametrize("task", ["classes", "several numbers", "several labels", "pairs"])
+def test_every_kind_of_sequence_task_has_one(tmp_path, task):
+    sequences, flags = variants(rows=160), []
+    value = additive(sequences)
+    columns = {"sequence": sequences, "label": np.digitize(value, np.quantile(value, [1 / 3, 2 / 3]))}
+    if task == "several numbers":
+        other = [f"{x:.3f}" for x in additive(sequences)]
+        columns |= {"label": value, "other": other}
+        flags = ["--label_columns", "label", "other"]
+    if task == "several labels":
+        columns |= {"label": (value > 0).astype(int), "other": (additive(sequences) > 0).astype(int)}
+        flags = ["--label_columns", "label", "other"]
+    if task == "pairs":
+        guides = ["".join(RNG.choice(list("ACGT"), 6)) for _ in sequences]
+        targets = ["".join(RNG.choice(list("ACGT"), 8)) for _ in sequences]
+        columns = {"sequence": targets, "guide": guides}
+        matches = [sum(map(str.__eq__, target, guide)) for target, guide in zip(targets, guides, strict=True)]
+        columns["label"] = [count + 0.5 for count in matches]
+        flags = ["--pair_column", "guide"]
+    record = train(write(tmp_path / "t.csv", **columns), tmp_path / "out", *flags)
+    chance = {"pairs": 0.5, "several labels": 0.6}.get(task, 0.4)
+    assert record["linear_term"]["test"][record["selected_by"]] > chance
+    assert 0 <= record["linear_term"]["network_share"] <= 1
+
+
+def test_an_ensemble_has_one_term(tmp_path):
+    sequences = variants()
+    path = write(tmp_path / "t.csv", sequence=sequences, label=additive(sequences))
+    record = train(path, tmp_path / "out", "--ensemble", "2")
+    assert len(record["linear_term"]["network_share"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("sequences", "flags", "message"),
+    [
+        (
+            ["ACD", "ACDE", "CDE", "D"] * 10,
+            ["--linear_term", "positions"],
+            "the training sequences have no such features",
+        ),
+        (["ACDE", "ACDF"] * 20, ["--linear_term", "letters"], "choose from"),
+    ],
+)
+def test_terms_that_do_not_fit_are_named(tmp_path, capsys, sequences, flags, message):
+    path = write(tmp_path / "t.csv", sequence=sequences, label=RNG.normal(size=40))
+    assert main(["train", str(path), "--output_dir", str(tmp_path / "out"), *TINY, *flags]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_sequences_that_are_alike_have_none(tmp_path, capsys):
+    splits = ["train"] * 30 + ["validation"] * 5 + ["test"] * 5
+    sequences = ["ACDE"] * 30 + ["ACDF"] * 5 + ["ACDG"] * 5
+    path = write(tmp_path / "t.csv", sequence=sequences, label=RNG.normal(size=40), split=splits)
+    record = train(path, tmp_path / "out")
+    assert "linear_term" not in record and "linear term: none" in capsys.readouterr().out
+
+
+def test_epochs_depend_on_rows_and_lengths(tmp_path):
+    short = table(tmp_path, variants(rows=60), range(60))
+    more = table(tmp_path, variants(rows=600), range(600))
+    longer = table(tmp_path, ["".join(RNG.choice(LETTERS, 200_000)) for _ in range(60)], range(60))
+    assert usual_epochs(short, 16) > usual_epochs(more, 16) > usual_epochs(longer, 16)
