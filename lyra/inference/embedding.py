@@ -56,6 +56,7 @@ def embed(
         print(f"{model_name}: an ensemble of {model.config.ensemble_size} models; the vectors are those of the first")
     state = launched(device)
     model.to(best_device(device) if state is None or device else state.device)
+    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown) | {"vectors": vectors}
     reader = ChunkReader(source, tokenizer, model.config.training_data, sequence_column, pair_column, unknown)
     form = _FORMS[Path(output).suffix]
 
@@ -64,7 +65,6 @@ def embed(
         arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
         form.write(path, chunk.rows, arrays, vectors == "mean", first)
 
-    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown) | {"vectors": vectors}
     return write_in_parts(output, reader, write, form.join, fingerprint, resume, state)
 
 

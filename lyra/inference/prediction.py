@@ -52,6 +52,7 @@ def predict(
     model, tokenizer = load_model(model_name, revision)
     state = launched(device)
     model.to(best_device(device) if state is None or device else state.device)
+    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown)
     trained_on, length = model.config.training_data, model.config.linear_length
     reader = ChunkReader(source, tokenizer, trained_on, sequence_column, pair_column, unknown, length)
     columns: list[str] = []
@@ -61,7 +62,6 @@ def predict(
         with TableWriter(path, columns, header=first) as writer:
             writer.write(predicted)
 
-    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown)
     columns += [*reader.names, *added_columns(model.config, model.per_token)]
     return write_in_parts(output, reader, write, join_tables, fingerprint, resume, state)
 

@@ -37,12 +37,18 @@ class LyraTrainer(Trainer):
     Args:
         task: what the labels mean, as `lyra.data.prepare` found it; gives the metrics.
         kwargs: as for `transformers.Trainer`; `processing_class` is the [`LyraTokenizer`].
+
+    Raises:
+        ValueError: without `args.num_train_epochs`, which only `lyra.training.train` can choose.
     """
 
     def __init__(self, *args, task: Task, **kwargs):
         kwargs.setdefault("data_collator", LyraCollator(kwargs["processing_class"], task.per_token))
         kwargs.setdefault("compute_metrics", self._score)
         self.task = task
+        settings = kwargs.get("args") or (args[1] if len(args) > 1 else None)
+        if settings is not None and settings.num_train_epochs is None:
+            raise ValueError("`num_train_epochs` must be given; only lyra.training.train chooses it by itself")
         super().__init__(*args, **kwargs)
 
     def _score(self, prediction: EvalPrediction) -> dict[str, float]:
