@@ -48,7 +48,7 @@ def demo(output: Path) -> None:
         table = _simulate_table(folder / "variants.csv", number, saturating)
         record = train(
             DataArguments(data=str(table)),
-            ModelArguments(config_overrides=["bidirectional=true", "dropout=0.05"]),
+            ModelArguments(preset="paper", config_overrides=["bidirectional=true", "dropout=0.05"]),
             LyraTrainingArguments(
                 output_dir=str(folder / "model"),
                 num_train_epochs=_EPOCHS,
