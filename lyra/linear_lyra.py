@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .configuration_lyra import LyraConfig
 
 CURVES = ("free", "monotone")
-_TANHS = 8
+TANHS = 8  # of a curve
 _WORD_TABLE = 200_000  # words of tokens that are looked up; the rows of saved weights follow from it
 
 
@@ -249,15 +249,15 @@ class LyraCurve(nn.Module):
     def __init__(self, config: "LyraConfig"):
         super().__init__()
         self.monotone = config.global_epistasis == "monotone"
-        self.slope = nn.Parameter(torch.empty(config.num_labels, _TANHS))
-        self.shift = nn.Parameter(torch.empty(config.num_labels, _TANHS))
-        self.height = nn.Parameter(torch.empty(config.num_labels, _TANHS))
+        self.slope = nn.Parameter(torch.empty(config.num_labels, TANHS))
+        self.shift = nn.Parameter(torch.empty(config.num_labels, TANHS))
+        self.height = nn.Parameter(torch.empty(config.num_labels, TANHS))
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The identity, or nearly so where the signs must not change, with bends at even distances."""
         init.ones_(self.slope)
-        init.copy_(self.shift, torch.linspace(-2, 2, _TANHS).expand(self.shift.shape))
+        init.copy_(self.shift, torch.linspace(-2, 2, TANHS).expand(self.shift.shape))
         init.constant_(self.height, 0.01 if self.monotone else 0.0)
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
@@ -312,6 +312,7 @@ def _outer_sums(places: list[torch.Tensor]) -> torch.Tensor:
 __all__ = [
     "CURVES",
     "LINEAR_TERMS",
+    "TANHS",
     "LinearState",
     "LyraCurve",
     "LyraLinearTerm",

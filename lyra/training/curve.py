@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, sparse
 
+from ..linear_lyra import TANHS
 from .ridge import Prior, mean_variance
 
-_TANHS = 8
 _MOST_STEPS = 200
 _HEIGHT_PENALTY = 1e-3
 
@@ -49,9 +49,9 @@ def fit_curve(
     penalty = penalty * mean_variance(X, middle, prior)
     start = X @ prior(causes[:, None])[:, 0] + intercept
     spread = max(start.std(), 1e-6)
-    slopes = np.full(_TANHS, 1 / spread)
-    shifts = -np.quantile(start, np.linspace(0.05, 0.95, _TANHS)) * slopes
-    first = np.concatenate([causes, [intercept], slopes, shifts, np.zeros(_TANHS)])
+    slopes = np.full(TANHS, 1 / spread)
+    shifts = -np.quantile(start, np.linspace(0.05, 0.95, TANHS)) * slopes
+    first = np.concatenate([causes, [intercept], slopes, shifts, np.zeros(TANHS)])
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         causes, level, bent = _unpack(parameters, len(middle))
@@ -81,4 +81,4 @@ def bend(latent: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
 
 def _unpack(parameters: np.ndarray, features: int) -> tuple[np.ndarray, float, np.ndarray]:
-    return parameters[:features], parameters[features], parameters[features + 1 :].reshape(3, _TANHS)
+    return parameters[:features], parameters[features], parameters[features + 1 :].reshape(3, TANHS)

@@ -39,12 +39,15 @@ class Choice:
 
     Attributes:
         features, prior, penalty: of the ridge.
+        X, targets: of the rows that it was chosen by.
         prior_name: of the prior, for the record.
         transform: of the labels of a regression.
         score: what it was chosen by; greater is better.
     """
 
     features: Any
+    X: sparse.csr_matrix
+    targets: np.ndarray
     prior: Prior
     prior_name: str
     penalty: float
@@ -91,14 +94,12 @@ class LinearTerm:
         assert model.linear_term is not None
         with torch.no_grad():
             model.linear_term.weight.copy_(torch.from_numpy(self.weights))
-        latent = {split: _latent(model, data, split) for split in ("validation", "test")}  # of the network, of the term
         intercepts = torch.from_numpy(self.intercepts).float()
-        goodness = []
-        for share in _SHARES:
-            network, term = latent["validation"]
-            goodness.append(_goodness(model, data, share * network + (1 - share) * (term + intercepts), metric))
+        terms = {split: _of_term(model, data, split) + intercepts for split in ("validation", "test")}
+        network, term = _of_network(model, data, "validation"), terms["validation"]
+        goodness = [_goodness(model, data, share * network + (1 - share) * term, metric) for share in _SHARES]
         share = _SHARES[int(np.nanargmax(goodness))] if np.isfinite(goodness).any() else 0.0
-        alone = {split: _scores(data, split, _outputs(model, term + intercepts)) for split, (_, term) in latent.items()}
+        alone = {split: _scores(data, split, _outputs(model, latent)) for split, latent in terms.items()}
         self.share_out(model, share)
         return self.chosen | {"network_share": share} | alone
 
@@ -120,17 +121,22 @@ class LinearTerm:
         return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}{labels}"
 
 
-def _latent(model: LyraClassificationModel, data: Prepared, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """What network and linear term say of each sequence, `(rows, outputs)` each, before the curve."""
+def _of_network(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
+    """What the network says of each sequence, `(rows, outputs)`, before the curve."""
+    return _latent(lambda ids: model.classifier(model.lyra(ids).pooler_output), model, data, split)
 
-    def both(input_ids: torch.Tensor) -> torch.Tensor:
-        network = model.classifier(model.lyra(input_ids).pooler_output)
-        term = model.linear_term(input_ids, input_ids != data.tokenizer.pad_token_id)  # type: ignore[misc]
-        return torch.cat([network, term], dim=-1)
 
-    found = map_batches(both, model, data.tokenizer.encode_bulk(data.sequences[split]), per_token=False)
-    network, term = torch.from_numpy(np.stack(found)).chunk(2, dim=-1)
-    return network, term
+def _of_term(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
+    """What the linear term says of each sequence, without its intercept."""
+    term, pad = model.linear_term, data.tokenizer.pad_token_id
+    return _latent(lambda ids: term(ids, ids != pad), model, data, split)  # type: ignore[misc]
+
+
+def _latent(
+    function: Callable[[torch.Tensor], torch.Tensor], model: LyraClassificationModel, data: Prepared, split: str
+) -> torch.Tensor:
+    found = map_batches(function, model, data.tokenizer.encode_bulk(data.sequences[split]), per_token=False)
+    return torch.from_numpy(np.stack(found))
 
 
 @torch.no_grad()
@@ -180,6 +186,7 @@ def fit_linear_term(
     if fold.max() == 0:
         return None
     score = _scorer(data, metric)
+    targets = {transform: _targets(data, labels[rows], fields) for transform, fields in scales.items()}
     best: Choice | None = None
     for features in possible_features(data):
         if wanted not in ("auto", features.name):
@@ -189,19 +196,20 @@ def fit_linear_term(
             continue
         for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
             for transform, fields in scales.items():
-                targets = _targets(data, labels[rows], fields)
-                predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
+                predictions = _cross_fit(X, targets[transform], fold, prior, PENALTIES)
                 scores = [score(each, labels[rows], fields) for each in predictions]
                 index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
                 if best is None or scores[index] > best.score:
-                    best = Choice(features, prior, name, PENALTIES[index], transform, scores[index])
+                    best = Choice(
+                        features, X, targets[transform], prior, name, PENALTIES[index], transform, scores[index]
+                    )
     if best is None:
         return None
     fields = scales[best.transform]
     curve_penalty = None
     if data.task.kind == "regression" and len(rows) >= _FEWEST_FOR_CURVE:
-        curve_penalty = _choose_curve(best, labels[rows], [ids[i] for i in rows], fold, score, data, fields)
-    return _fit(data, best, curve_penalty, fields, labels, ids, folds_of(data.sequences["train"], _SEED))
+        curve_penalty = _choose_curve(best, labels[rows], fold, score, fields)
+    return _fit(data, best, curve_penalty, fields, labels, ids)
 
 
 def _fit(
@@ -211,7 +219,6 @@ def _fit(
     fields: dict[str, Any],
     labels: np.ndarray,
     ids: list[np.ndarray],
-    fold: np.ndarray,
 ) -> LinearTerm:
     """The chosen term, fitted to all training rows."""
     X, targets = best.features.matrix(ids), _targets(data, labels, fields)
@@ -223,6 +230,7 @@ def _fit(
         intercepts = np.array([each.intercept for each in bent])
         curves = np.stack([each.curve for each in bent])
     if data.task.kind != "regression":
+        fold = folds_of(data.sequences["train"], _SEED)
         (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))
         slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
@@ -257,16 +265,10 @@ def _cross_fit(
 
 
 def _choose_curve(
-    best: Choice,
-    labels: np.ndarray,
-    ids: list[np.ndarray],
-    fold: np.ndarray,
-    score: Callable[..., float],
-    data: Prepared,
-    fields: dict[str, Any],
+    best: Choice, labels: np.ndarray, fold: np.ndarray, score: Callable[..., float], fields: dict[str, Any]
 ) -> float | None:
     """The penalty under a curve if that scores better than none."""
-    X, targets, found = best.features.matrix(ids), _targets(data, labels, fields), None
+    X, targets, found = best.X, best.targets, None
     for stronger in _STRONGER:
         penalty, predictions = best.penalty * stronger, np.empty_like(targets)
         for held_out in np.unique(fold):
