@@ -3,7 +3,8 @@
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # The defaults, chosen on validation splits (docs/results.md): a linear term, two bidirectional layers, a cosine.
+    # The defaults, chosen on validation splits (docs/results.md): a linear term, two bidirectional layers, a cosine,
+    # three members where that takes little.
     "hybrid": {},
     # The same network by itself.
     "bidirectional": {"linear_term": "none", "label_transform": "rank"},

@@ -53,9 +53,12 @@ class ModelArguments:
             "choices": ("none", "balanced"),
         },
     )
-    ensemble: int = field(
-        default=1,
-        metadata={"help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint."},
+    ensemble: int | None = field(
+        default=None,
+        metadata={
+            "help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint; by default "
+            "three of a new model where that takes little, and one where --num_train_epochs or --max_steps is given."
+        },
     )
 
     def __post_init__(self):
@@ -76,6 +79,12 @@ class TrainingDefaults:
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; none for the state space parameters."})
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Number of epochs; by default by the number of rows and their length."}
+    )
+    max_letters: float = field(
+        default=150e6,
+        metadata={
+            "help": "Letters of training sequences that a model may read, over all epochs, where those are not given."
+        },
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up, or below 1 their share."})
@@ -118,6 +127,7 @@ class TrainingDefaults:
 # Values outside are refused.
 _LIMITS = {
     "num_train_epochs": (0, math.inf),
+    "max_letters": (0, math.inf),
     "learning_rate": (0, 10),
     "per_device_train_batch_size": (0, 1 << 20),
     "per_device_eval_batch_size": (0, 1 << 20),
@@ -141,7 +151,8 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         raise InputError(f"--early_stopping_patience: expected at least 1, got {patience}")
     if values.get("overwrite_output_dir") and (values.get("resume") or values.get("resume_from_checkpoint")):
         raise InputError("--overwrite_output_dir: not with --resume or --resume_from_checkpoint")
-    ensemble = values.get("ensemble", 1)
+    ensemble = values.get("ensemble")
+    ensemble = 1 if ensemble is None else ensemble
     if ensemble < 1 or (ensemble > 1 and values.get("resume_from_checkpoint")):
         raise InputError(
             f"--ensemble must be at least 1, got {ensemble}; it continues with --resume, not --resume_from_checkpoint"

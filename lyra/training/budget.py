@@ -1,4 +1,4 @@
-"""How long to train where the user does not say."""
+"""How long to train, and how many members an ensemble has, where the user does not say."""
 
 import math
 
@@ -6,19 +6,27 @@ from ..data.preparation import Prepared
 
 _STEPS = 1000  # for a thousand rows; more rows need more steps, but fewer epochs
 _GROWTH = 0.6
-_MOST_LETTERS = 150_000_000  # what a laptop reads in about half an hour
-_FEWEST_EPOCHS = 4
+_MEMBERS = 3
 
 
-def usual_epochs(data: Prepared, batch_size: int) -> int:
-    """Epochs by the number of rows, fewer where sequences are long."""
+def usual_epochs(data: Prepared, batch_size: int, max_letters: float) -> float:
+    """Epochs by the number of rows, fewer where sequences are long; below one where even one is too long."""
     rows = len(data.rows["train"])
     steps = _STEPS * (rows / 1000) ** _GROWTH
-    epochs = steps * min(batch_size, rows) / rows
-    affordable = _MOST_LETTERS / sum(map(len, data.sequences["train"]))
-    return max(_FEWEST_EPOCHS, math.ceil(min(epochs, affordable)))
+    epochs = math.ceil(steps * min(batch_size, rows) / rows)
+    affordable = max_letters / _letters(data)
+    return min(epochs, math.floor(affordable) if affordable >= 1 else affordable)
 
 
 def usual_patience(epochs: float) -> int:
     """Epochs without a better validation score after which the rest would not find one either."""
     return max(8, math.ceil(epochs / 3))
+
+
+def usual_ensemble(data: Prepared, epochs: float, max_letters: float) -> int:
+    """Three members where all of them read no more than half of what one model may, otherwise one."""
+    return _MEMBERS if _MEMBERS * epochs * _letters(data) <= max_letters / 2 else 1
+
+
+def _letters(data: Prepared) -> int:
+    return sum(map(len, data.sequences["train"]))

@@ -18,7 +18,9 @@ _TO_REMOVE, _RECORD = ".partial", "metrics.json"
 _CHECKSUMS, _FINGERPRINT, _STATE = "complete.json", "run.json", "trainer_state.json"
 
 
-def check_output(output: Path, resume: bool, resume_from: str | None, ensemble: int, overwrite: bool = False) -> None:
+def check_output(
+    output: Path, resume: bool, resume_from: str | None, ensemble: int | None, overwrite: bool = False
+) -> None:
     """Raises InputError if a run cannot write to a folder, or would write into that of another run.
 
     Args:

@@ -27,7 +27,7 @@ from ..inference.logits import logits_of_texts
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments, check_arguments
-from .budget import usual_epochs, usual_patience
+from .budget import usual_ensemble, usual_epochs, usual_patience
 from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
     CHECKPOINTS,
@@ -74,7 +74,7 @@ def train(
 ) -> dict[str, Any]:
     """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
 
-    With `model_args.ensemble` above 1 each member is such a run of its own, in `members/` of `args.output_dir`.
+    Each member of an ensemble is such a run of its own, in `members/` of `args.output_dir`.
 
     Args:
         command: how the run was started, for the record.
@@ -106,14 +106,14 @@ def train(
         args.greater_is_better = greater_is_better(args.metric_for_best_model)
         if main:
             print(*prepared.notes, sep="\n", flush=True)
+        members = _choose_budget(prepared, model_args, args)
+        if main and args.max_steps < 0:
+            print(f"epochs: at most {args.num_train_epochs:g}, members: {members}", flush=True)
         if args.overwrite_output_dir:
-            _replace(output, prepared, model_args, build, main)
-        if args.num_train_epochs is None:
-            args.num_train_epochs = usual_epochs(prepared, global_batch_size(args))
-            args.early_stopping_patience = args.early_stopping_patience or usual_patience(args.num_train_epochs)
+            _replace(output, prepared, model_args, build, members, main)
         term = _linear_term(prepared, model_args, args)
-        job = Job(prepared, data_args, model_args, args, build, term, command, started)
-        record = job.run_ensemble(output) if model_args.ensemble > 1 else job.run(output, args)
+        job = Job(prepared, data_args, model_args, args, build, members, term, command, started)
+        record = job.run_ensemble(output) if members > 1 else job.run(output, args)
         state = PartialState()
         state.wait_for_everyone()
         gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
@@ -126,12 +126,24 @@ def train(
     return record
 
 
-def _replace(output: Path, data: Prepared, model_args: ModelArguments, build: Build, main: bool) -> None:
+def _choose_budget(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> int:
+    """Sets epochs and patience where the user left them open; returns the members of the ensemble."""
+    free = args.num_train_epochs is None and args.max_steps < 0 and args.resume_from_checkpoint is None
+    if args.num_train_epochs is None:
+        args.num_train_epochs = usual_epochs(data, global_batch_size(args), args.max_letters)
+        args.early_stopping_patience = args.early_stopping_patience or usual_patience(args.num_train_epochs)
+    if model_args.ensemble is not None:
+        return model_args.ensemble
+    new = model_args.model_name_or_path is None
+    return usual_ensemble(data, args.num_train_epochs, args.max_letters) if free and new else 1
+
+
+def _replace(output: Path, data: Prepared, model_args: ModelArguments, build: Build, members: int, main: bool) -> None:
     """Removes the run that is in a folder, if the new one can be built."""
     start = model_args.model_name_or_path
     if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
         raise InputError(f"--overwrite_output_dir: would remove {start}, from which --model_name_or_path starts")
-    check_new_columns(data, build_model(model_args, data, build).config, model_args.ensemble)
+    check_new_columns(data, build_model(model_args, data, build).config, members)
     if main:
         remove_run(output)
     PartialState().wait_for_everyone()  # no process may take the old run for its own
@@ -146,6 +158,7 @@ class Job:
     model_args: ModelArguments
     args: LyraTrainingArguments
     build: Build
+    members: int
     term: LinearTerm | None
     command: str
     started: float
@@ -163,7 +176,7 @@ class Job:
             return record if main else {}
         set_seed(args.seed)
         model = build_model(self.model_args, data, self.build, self.term)
-        check_new_columns(data, model.config, self.model_args.ensemble)
+        check_new_columns(data, model.config, self.members)
         if main:
             print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
             print(
@@ -216,7 +229,7 @@ class Job:
     def run_ensemble(self, output: Path) -> dict[str, Any]:
         """Trains the members that are not yet there, and makes one model of them."""
         folders = []
-        for seed in range(self.args.seed, self.args.seed + self.model_args.ensemble):
+        for seed in range(self.args.seed, self.args.seed + self.members):
             folders.append(output / MEMBERS / str(seed))
             args = copy.copy(self.args)
             args.seed, args.resume = seed, True  # a folder of this run is new, or of its interruption

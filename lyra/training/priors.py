@@ -1,9 +1,11 @@
 """What is believed of the weights of a linear term before any measurement: which of them are alike.
 
-Amino acids that resemble each other have similar effects, and so have neighbouring positions and positions with similar
-letters in the reference. A prior that says so lets a few hundred variants teach the effects of all.
+Amino acids that resemble each other have similar effects, in pairs of positions and in words too, and so have
+neighbouring positions and positions with similar letters in the reference. A prior that says so lets a few hundred
+variants teach the effects of all.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -43,6 +45,7 @@ _BREADTH = 1.5  # of similarity, in standard deviations of a property
 # within some residues; everywhere; and at positions whose reference letters are alike.
 _ITSELF, _ALIKE, _NEAR, _EVERYWHERE, _SAME_REFERENCE = 0.2, 0.6, 0.2, 0.05, 0.1
 _REACH, _FARTHEST = 1.5, 12  # residues
+_EACH_LETTER = 0.5  # of pairs and words: what each of their letters has by itself, the rest it shares with alike ones
 
 
 def independent(weights: np.ndarray) -> np.ndarray:
@@ -81,6 +84,50 @@ class SimilarLetters:
         return product.reshape(weights.shape)
 
 
+class SimilarPairs:
+    """[`SimilarLetters`] for the positions, and weights of alike letters at a pair of positions are alike.
+
+    Args:
+        alphabet: of amino acids.
+        reference: `(n,)` ids of the most common letter at each position.
+    """
+
+    def __init__(self, alphabet: str, reference: np.ndarray):
+        self._singles, self._positions = SimilarLetters(alphabet, reference), len(reference)
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """`(n * 20 + pairs * 400, k)` to the same."""
+        singles, pairs = np.split(weights, [self._positions * len(AMINO_ACIDS)])
+        return np.concatenate([self._singles(singles), _alike_words(pairs, 2)])
+
+
+class SimilarWords:
+    """Weights of words of amino acids are alike where their letters are; longer words, which are rarer, vary more.
+
+    Args:
+        longest: letters of the longest words.
+    """
+
+    def __init__(self, longest: int):
+        self._longest = longest
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """`(20 + 400 + ..., k)` to the same."""
+        sizes = [len(AMINO_ACIDS) ** letters for letters in range(1, self._longest + 1)]
+        blocks = np.split(weights, np.cumsum(sizes[:-1]))
+        return np.concatenate([2**i * _alike_words(block, i + 1) for i, block in enumerate(blocks)])
+
+
+def _alike_words(weights: np.ndarray, letters: int) -> np.ndarray:
+    """The covariance of words, `(any * 20^letters, k)`: the product of those of their letters."""
+    size = len(AMINO_ACIDS)
+    covariance = _EACH_LETTER * np.eye(size) + (1 - _EACH_LETTER) * similarity()
+    product = weights.reshape(-1, *[size] * letters, weights.shape[-1])
+    for axis in range(1, letters + 1):
+        product = np.moveaxis(np.tensordot(covariance, product, axes=(1, axis)), 0, axis)
+    return product.reshape(weights.shape)
+
+
 @cache
 def similarity() -> np.ndarray:
     """How alike the effects of two amino acids are expected to be, `(20, 20)`, from 0 to 1 for the same."""
@@ -93,6 +140,11 @@ def similarity() -> np.ndarray:
 def possible_priors(alphabet: str, features: Any) -> dict[str, Prior]:
     """The priors that make sense for some features, by name."""
     priors: dict[str, Prior] = {"independent": independent}
-    if features.name == "positions" and get_alphabet(alphabet).letters == AMINO_ACIDS:
-        priors["similar letters"] = SimilarLetters(alphabet, features.reference)
+    if get_alphabet(alphabet).letters == AMINO_ACIDS:
+        similar: dict[str, Callable[[], Prior]] = {
+            "positions": lambda: SimilarLetters(alphabet, features.reference),
+            "pairs": lambda: SimilarPairs(alphabet, features.reference),
+            "words": lambda: SimilarWords(features.longest),
+        }
+        priors["similar letters"] = similar[features.name]()
     return priors

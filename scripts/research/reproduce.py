@@ -47,7 +47,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn": _BASELINE | {"config_overrides": ["hidden_size=64"]},
     "transformer": _BASELINE | {"config_overrides": ["hidden_size=48"]},
     **RECIPES,
+    "hybrid_ensemble": {"ensemble": 3},
 }
+_DEFAULTS = ("hybrid", "hybrid_ensemble")  # without flags but those that say what the table means
 BUILDS = {"cnn": build_cnn, "transformer": build_transformer}
 _LINEAR_ROWS = 200_000
 _TITLES = {
@@ -58,10 +60,11 @@ _TITLES = {
     "bidirectional": "Lyra, bidirectional recipe",
     "ensemble": "Lyra, bidirectional, ensemble",
     "hybrid": "Lyra, default",
-    "hybrid_ensemble": "Lyra, default, ensemble",
+    "hybrid_ensemble": "Lyra, default, three members",
 }
-_ENSEMBLES = {"bidirectional": "ensemble", "hybrid": "hybrid_ensemble"}  # whose seeds are members, and its name
+_ENSEMBLES = {"bidirectional": "ensemble"}  # whose seeds are members, and its name
 _KEPT = ("validation", "test", "n", "parameters", "best_epoch", "training_seconds", "seconds_per_1000_predictions")
+_ONLY_LYRA = ("linear_term", "members")
 _TABLES = "<!-- from here on written by scripts/research/reproduce.py --table -->\n\n"
 _INCIDENTAL = ("data", "disable_tqdm", "ensemble")  # what does not change a run's numbers
 _SOURCES = ("data", "hyperparameters", "versions", "command")
@@ -134,6 +137,10 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
         if model in _ENSEMBLES:
             records += _run_ensemble(task, model, common, seeds, folder, fold)
             continue
+        if model in _DEFAULTS:
+            record = _run_seed(task, model, common, folder)
+            records.append({"model": model, "seed": record["hyperparameters"]["seed"], "fold": fold} | record)
+            continue
         for seed in range(1 if model == "linear" else seeds):  # a linear model has one solution
             record = _run_seed(task, model, common | {"seed": seed}, folder / str(seed))
             records.append({"model": model, "seed": seed, "fold": fold} | record)
@@ -142,17 +149,10 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
 
 def _flags(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
     """The flags of a run: of the default those that say what the table means, and no other."""
-    if model == "hybrid":
-        own = {name: value for name, value in task["flags"].items() if name in DataArguments.__dataclass_fields__}
-        return {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | own
-    return {
-        "data": str(data_dir / task["data"]),
-        "num_train_epochs": task["epochs"],
-        "metric_for_best_model": task["metric"],
-        "disable_tqdm": not sys.stderr.isatty(),
-        **MODELS[model],
-        **task["flags"],
-    }
+    common = {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | MODELS[model]
+    if model in _DEFAULTS:
+        return common | {name: v for name, v in task["flags"].items() if name in DataArguments.__dataclass_fields__}
+    return common | {"num_train_epochs": task["epochs"], "metric_for_best_model": task["metric"]} | task["flags"]
 
 
 def _run_ensemble(
@@ -211,7 +211,7 @@ def _run_linear(data_args: DataArguments, metric: str, seed: int, file: Path, co
 
 def _trimmed(record: dict[str, Any]) -> dict[str, Any]:
     """What of a run's record a table, and who wants to repeat it, needs."""
-    kept = {key: record[key] for key in (*_KEPT, *_SOURCES) if key in record}
+    kept = {key: record[key] for key in (*_KEPT, *_ONLY_LYRA, *_SOURCES) if key in record}
     kept["data"] = {key: record["data"][key] for key in ("name", "sha256")}
     return kept
 
@@ -230,10 +230,10 @@ def write_records(task: dict[str, Any], records: list[dict[str, Any]]) -> None:
 
 
 def release(task: dict[str, Any], runs: Path, data_dir: Path) -> None:
-    """Copies the checkpoint of the default recipe whose validation score is best to `model_cards/`, with a stored
-    prediction and without code."""
+    """Copies the checkpoint of the default to `model_cards/`, of folds the one with the best validation score, with a
+    stored prediction and without code."""
     trained = runs / task["name"] / "hybrid"
-    files = [*trained.glob("*/members/*/metrics.json")] or [*trained.glob("*/metrics.json")]
+    files = [*trained.glob("*/metrics.json")]
     records = {file.parent: json.loads(file.read_text()) for file in files}
     if not records:
         raise InputError(f"--release: no trained models of the default recipe in {runs / task['name']}")
