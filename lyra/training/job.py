@@ -285,7 +285,8 @@ class Job:
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)
         record |= {"command": self.command} | training
         if compare:
-            record["linear"] = fit_linear(data, record["selected_by"], args.seed)
+            linear = fit_linear(data, record["selected_by"], args.seed)
+            record["linear"] = linear and linear.record
         record["warnings"] = find_problems(data, record, stack(data, test.logits))
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -35,7 +35,19 @@ _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 Features = Callable[[list[str]], sparse.csr_matrix]
 
 
-def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROWS) -> dict[str, Any] | None:
+class LinearBaseline(NamedTuple):
+    """What became of the linear model.
+
+    Attributes:
+        record: scores and settings, for the record of a run.
+        logits: of the test split, `(items, outputs)`, in label units for a regression.
+    """
+
+    record: dict[str, Any]
+    logits: np.ndarray
+
+
+def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROWS) -> LinearBaseline | None:
     """Fits on the training split, chooses the penalty by a validation metric, scores the test split once.
 
     Args:
@@ -43,8 +55,7 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
         most_rows: sequences or residues to learn from.
 
     Returns:
-        The entries of a training record that a linear model has; None where there is nothing to learn: no row has all
-        labels, an output is constant, or all sequences are alike.
+        None where there is nothing to learn: no row has all labels, an output is constant, or all sequences are alike.
     """
     started = time.monotonic()
     metric = data.task.spec.selected_by if metric == "loss" else metric
@@ -58,21 +69,23 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     if X.shape[1] == 0:  # all sequences are alike
         return None
     models = [_fit(data, penalty, X, y[labelled]) for penalty in _PENALTIES]
-    scores = _score(data, models, features, "validation")
+    labels, names = {split: data.label_array(split) for split in ("validation", "test")}, data.task.names
+    decided = _decide(data, models, features, "validation")
+    scores = [compute_metrics(data.task.kind, each, labels["validation"], names) for each in decided]
     best = max(range(len(models)), key=lambda index: sign * scores[index].get(metric, -sign * np.inf))
     training_seconds = time.monotonic() - started
     before = time.monotonic()
-    (test,) = _score(data, [models[best]], features, "test")
+    (logits,) = _decide(data, [models[best]], features, "test")
     per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
-    outputs = len(data.task.names)
-    return {
+    record = {
         "validation": scores[best],
-        "test": test,
-        "parameters": int(X.shape[1] + 1) * outputs,
+        "test": compute_metrics(data.task.kind, logits, labels["test"], names),
+        "parameters": int(X.shape[1] + 1) * len(names),
         "training_seconds": round(training_seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),
         "hyperparameters": {"features": named, "penalty": _PENALTIES[best], "seed": seed, "rows": len(labelled)},
     }
+    return LinearBaseline(record, logits)
 
 
 def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray]:
@@ -152,9 +165,9 @@ def _can_be_learned(labels: np.ndarray) -> bool:
     return len(labels) > 1 and bool(np.all(np.ptp(labels.reshape(len(labels), -1), axis=0) > 0))
 
 
-def _score(data: Prepared, models: list[Any], features: Features, split: str) -> list[dict[str, float]]:
-    """The scores of each model; the features are made once for all of them, and not of all sequences at once."""
-    sequences, labels = data.sequences[split], data.label_array(split)
+def _decide(data: Prepared, models: list[Any], features: Features, split: str) -> list[np.ndarray]:
+    """The logits of each model, `(items, outputs)`; the features are made once, and not of all sequences at once."""
+    sequences = data.sequences[split]
     decide = "predict" if data.task.kind == "regression" else "decision_function"
     decided: list[list[np.ndarray]] = [[] for _ in models]
     for start in range(0, len(sequences), _CHUNK):
@@ -165,7 +178,7 @@ def _score(data: Prepared, models: list[Any], features: Features, split: str) ->
     if data.task.kind == "classification":
         classes = len(data.task.names)
         logits = [_all_classes(model.classes_, each, classes) for model, each in zip(models, logits, strict=True)]
-    return [compute_metrics(data.task.kind, each, labels, data.task.names) for each in logits]
+    return logits
 
 
 def _all_classes(learned: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:

@@ -19,10 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from reference_models import build_cnn, build_transformer
+from baselines import BUILDS, FITS, run_fit
 
 from lyra.cli.flags import instance
 from lyra.data import DataArguments, prepare
@@ -35,25 +32,24 @@ from lyra.inference.logits import logits_of_texts
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
-from lyra.training.linear import fit_linear
 from lyra.training.record import plot_test, stack
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
 RECORDS = ROOT / "docs" / "results"
-_BASELINE = {"preset": "paper", "linear_term": "none", "learning_rate": 1e-3, "label_transform": "rank"}
+_BASELINE = {"preset": "paper", "linear_term": "none", "learning_rate": 1e-3, "label_transform": "rank", "ensemble": 1}
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {},
+    "term": {},
     "cnn": _BASELINE | {"config_overrides": ["hidden_size=64"]},
     "transformer": _BASELINE | {"config_overrides": ["hidden_size=48"]},
     **RECIPES,
     "hybrid_ensemble": {"ensemble": 3},
 }
 _DEFAULTS = ("hybrid", "hybrid_ensemble")  # without flags but those that say what the table means
-BUILDS = {"cnn": build_cnn, "transformer": build_transformer}
-_LINEAR_ROWS = 200_000
 _TITLES = {
     "linear": "linear",
+    "term": "linear term alone",
     "cnn": "CNN",
     "transformer": "Transformer",
     "paper": "Lyra, paper's recipe",
@@ -67,6 +63,7 @@ _KEPT = ("validation", "test", "n", "parameters", "best_epoch", "training_second
 _ONLY_LYRA = ("linear_term", "members")
 _TABLES = "<!-- from here on written by scripts/research/reproduce.py --table -->\n\n"
 _INCIDENTAL = ("data", "disable_tqdm", "ensemble")  # what does not change a run's numbers
+_OPEN = {*DataArguments.__dataclass_fields__, "max_letters"}  # flags of a task that the default may have
 _SOURCES = ("data", "hyperparameters", "versions", "command")
 
 
@@ -129,36 +126,41 @@ def read_task(name: str | None) -> dict[str, Any]:
 
 def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs: Path) -> list[dict[str, Any]]:
     """Trains what is not yet trained; returns a record per seed and fold, and one per ensemble."""
-    folds = task["flags"].get("folds")
     records = []
-    for fold in range(1, folds + 1) if folds else [None]:
+    for fold in folds_of(task):
         folder = runs / task["name"] / model / (f"fold{fold}" if fold else "all")
-        common = _flags(task, model, data_dir) | ({"fold": fold} if fold else {})
+        common = flags_of(task, model, data_dir) | ({"fold": fold} if fold else {})
         if model in _ENSEMBLES:
             records += _run_ensemble(task, model, common, seeds, folder, fold)
             continue
         if model in _DEFAULTS:
-            record = _run_seed(task, model, common, folder)
+            record = run_seed(task, model, common, folder)
             records.append({"model": model, "seed": record["hyperparameters"]["seed"], "fold": fold} | record)
             continue
-        for seed in range(1 if model == "linear" else seeds):  # a linear model has one solution
-            record = _run_seed(task, model, common | {"seed": seed}, folder / str(seed))
+        for seed in range(1 if model in FITS else seeds):  # a linear model has one solution
+            record = run_seed(task, model, common | {"seed": seed}, folder / str(seed))
             records.append({"model": model, "seed": seed, "fold": fold} | record)
     return records
 
 
-def _flags(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
+def folds_of(task: dict[str, Any]) -> list[int | None]:
+    """The folds that are the test split in turn, or one run on the task's own split."""
+    folds = task["flags"].get("folds")
+    return list(range(1, folds + 1)) if folds else [None]
+
+
+def flags_of(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
     """The flags of a run: of the default those that say what the table means, and no other."""
     common = {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | MODELS[model]
     if model in _DEFAULTS:
-        return common | {name: v for name, v in task["flags"].items() if name in DataArguments.__dataclass_fields__}
+        return common | {name: value for name, value in task["flags"].items() if name in _OPEN}
     return common | {"num_train_epochs": task["epochs"], "metric_for_best_model": task["metric"]} | task["flags"]
 
 
 def _run_ensemble(
     task: dict[str, Any], model: str, common: dict[str, Any], seeds: int, folder: Path, fold: int | None
 ) -> list[dict[str, Any]]:
-    whole = _run_seed(task, model, common | {"seed": 0, "ensemble": seeds}, folder)
+    whole = run_seed(task, model, common | {"seed": 0, "ensemble": seeds}, folder)
     trained = sum(1 for _ in (folder / "members").glob("*/metrics.json")) or 1
     if trained != seeds:
         raise InputError(f"{folder}: holds {trained} seeds, --seeds is {seeds}; give {trained}, or another --runs")
@@ -169,7 +171,7 @@ def _run_ensemble(
     return [*singles, {"model": _ENSEMBLES[model], "seed": 0, "fold": fold} | whole]
 
 
-def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
+def run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The record of one run, trained if its folder has none; an ensemble grows to the members wanted.
 
     Raises:
@@ -189,24 +191,13 @@ def _run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: P
             instance(each, given) for each in (DataArguments, ModelArguments, LyraTrainingArguments)
         )
         command = f"python scripts/research/reproduce.py {task['name']} --recipe {model}"
-        if model == "linear":
-            _run_linear(data_args, task["metric"], flags["seed"], file, command)
+        if model in FITS:
+            run_fit(model, data_args, task["metric"], flags["seed"], folder, command)
         elif model in BUILDS:
             train(data_args, model_args, args, command, BUILDS[model])
         else:
             train(data_args, model_args, args, command)
     return _trimmed(json.loads(file.read_text()))
-
-
-def _run_linear(data_args: DataArguments, metric: str, seed: int, file: Path, command: str) -> None:
-    data = prepare(data_args)
-    record = fit_linear(data, metric, seed, _LINEAR_ROWS)
-    assert record is not None
-    record["n"] = {split: len(rows) for split, rows in data.rows.items()}
-    record["data"] = {"name": Path(data.source).name, "sha256": data.sha256}
-    record["versions"] = {"numpy": np.__version__, "torch": torch.__version__}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record | {"command": command}, indent=2), encoding="utf-8")
 
 
 def _trimmed(record: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +257,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     target = ROOT / "model_cards" / task["name"]
     record = json.loads((target / "metrics.json").read_text())
     model, tokenizer = load_model(str(target))
-    flags = _flags(task, "hybrid", data_dir)
+    flags = flags_of(task, "hybrid", data_dir)
     if "folds" in flags:
         flags["fold"] = next(fold for fold in range(1, flags["folds"] + 1) if _is_fold(record, fold))
     data = prepare(instance(DataArguments, flags))

@@ -37,7 +37,7 @@ def test_a_task_is_flags_of_lyra_train(name, tmp_path):
     task = reproduce.read_task(name)
     assert set(task) == {"name", "title", "data", "metric", "epochs", "flags", "source", "published", "test_use"}
     for model in reproduce.MODELS:
-        flags = reproduce._flags(task, model, tmp_path) | {"output_dir": str(tmp_path), "use_cpu": True}
+        flags = reproduce.flags_of(task, model, tmp_path) | {"output_dir": str(tmp_path), "use_cpu": True}
         if "folds" in flags:
             flags["fold"] = 1
         HfArgumentParser((DataArguments, ModelArguments, LyraTrainingArguments)).parse_dict(flags)
@@ -107,11 +107,14 @@ def test_per_residue_and_variable_lengths_have_linear_baselines(tmp_path):
     (tmp_path / "residues.csv").write_text(
         "sequence,label\n" + "\n".join(map(",".join, zip(sequences, labels, strict=True)))
     )
-    scores = fit_linear(prepare(DataArguments(data=str(tmp_path / "residues.csv"))), "mcc", 0)["test"]
+    scores = fit_linear(prepare(DataArguments(data=str(tmp_path / "residues.csv"))), "mcc", 0).record["test"]
     assert scores["mcc"] == 1.0  # a residue's class is its letter
     counted = [f"{s},{s.count('A') / len(s)}" for s in sequences]
     (tmp_path / "whole.csv").write_text("sequence,label\n" + "\n".join(counted))
-    assert fit_linear(prepare(DataArguments(data=str(tmp_path / "whole.csv"))), "spearman", 0)["test"]["spearman"] > 0.5
+    assert (
+        fit_linear(prepare(DataArguments(data=str(tmp_path / "whole.csv"))), "spearman", 0).record["test"]["spearman"]
+        > 0.5
+    )
 
 
 def test_wrong_arguments(monkeypatch, capsys):

@@ -23,7 +23,7 @@ def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
     said, record = capsys.readouterr().out, record_of(tmp_path / "m")
     assert "linear, validation" in said and "linear, test" in said
     data = prepare(DataArguments(data=str(tmp_path / "t.csv")))
-    expected = fit_linear(data, "spearman", 42)
+    expected = fit_linear(data, "spearman", 42).record
     assert record["linear"]["test"] == expected["test"] and expected["test"]["spearman"] > 0.8
     assert any(line.startswith("a linear model is better on validation") for line in record["warnings"])
     card = (tmp_path / "m" / "README.md").read_text()
@@ -118,7 +118,7 @@ def test_linear_models_learn_each_kind(tmp_path, task):
     (tmp_path / "t.csv").write_text("\n".join([",".join(["sequence", *names]), *rows]) + "\n")
     data = prepare(DataArguments(data=str(tmp_path / "t.csv"), label_columns=names))
     assert data.task.name == task
-    scores = fit_linear(data, data.task.spec.selected_by, 0)["test"]
+    scores = fit_linear(data, data.task.spec.selected_by, 0).record["test"]
     assert scores[data.task.spec.selected_by] > 0.7
 
 
@@ -130,7 +130,7 @@ def test_a_class_without_training_rows_is_never_predicted(tmp_path):
         for i, (label, split) in enumerate(zip(labels, splits, strict=True))
     ]
     (tmp_path / "t.csv").write_text("sequence,label,split\n" + "\n".join(rows) + "\n")
-    scores = fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "mcc", 0)["test"]
+    scores = fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "mcc", 0).record["test"]
     assert 0 < scores["accuracy"] < 1
 
 
@@ -208,7 +208,7 @@ def test_lower_case_is_upper_case_for_the_linear_model(tmp_path):
     for write in (str.upper, lambda s: s.lower() if s < "M" else s):
         rows = [f"{write(s)},{s.count('A') + 0.5}" for s in sequences]
         (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
-        scores.append(fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "spearman", 0)["test"])
+        scores.append(fit_linear(prepare(DataArguments(data=str(tmp_path / "t.csv"))), "spearman", 0).record["test"])
     assert scores[0] == scores[1]
 
 
