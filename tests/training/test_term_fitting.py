@@ -13,11 +13,10 @@ from lyra.alphabet_lyra import AMINO_ACIDS
 from lyra.cli import main
 from lyra.data import DataArguments, prepare
 from lyra.inference import compute_logits, load_model
-from lyra.training.budget import usual_epochs
 from lyra.training.curve import bend, fit_curve
 from lyra.training.features import MOST_PAIRS, possible_features, token_ids
 from lyra.training.linear_term import fit_linear_term
-from lyra.training.priors import SimilarLetters, independent, similarity
+from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
 from lyra.training.ridge import PENALTIES, fit_ridge, folds_of
 
 RNG = np.random.default_rng(0)
@@ -83,10 +82,37 @@ def test_all_penalties_at_once_are_the_closed_form(prior):
             assert found.intercepts[index, output] == pytest.approx(expected)
 
 
-def test_the_prior_is_a_covariance():
-    S = dense(SimilarLetters("protein", np.arange(3, 13)), 200)
+@pytest.mark.parametrize(
+    "prior, features",
+    [
+        (SimilarLetters("protein", np.arange(3, 13)), 10 * 20),
+        (SimilarPairs("protein", np.arange(3, 6)), 3 * 20 + 2 * 400),
+        (SimilarWords(2), 20 + 400),
+    ],
+)
+def test_a_prior_is_a_covariance(prior, features):
+    S = dense(prior, features)
     np.testing.assert_allclose(S, S.T, atol=1e-9)
     assert np.linalg.eigvalsh(S).min() > 0
+
+
+def test_words_and_pairs_of_alike_letters_are_alike():
+    place = [AMINO_ACIDS.index(letter) for letter in "DEW"]
+    pairs, words = dense(SimilarPairs("protein", np.arange(3, 5)), 440), dense(SimilarWords(2), 420)
+    for S, start in ((pairs, 40), (words, 20)):
+        dd, de, dw = (S[start + place[0] * 20 + place[0], start + place[0] * 20 + other] for other in place)
+        assert dd > de > dw > 0
+        assert S[start, 0] == 0  # a letter by itself says nothing of a word
+
+
+def test_priors_are_for_amino_acids(tmp_path):
+    data = table(tmp_path, variants(length=4), np.arange(150.0))
+    for features in possible_features(data):
+        assert set(possible_priors("protein", features)) == {"independent", "similar letters"}
+        assert set(possible_priors("dna", features)) == {"independent"}
+
+
+def test_some_amino_acids_are_alike():
     alike = similarity()
     place = AMINO_ACIDS.index
     assert alike[place("D"), place("E")] > alike[place("D"), place("W")]
@@ -185,7 +211,7 @@ def test_additive_effects_are_found_at_once(tmp_path, capsys):
 
 @pytest.mark.parametrize("task", ["classes", "several numbers", "several labels", "pairs"])
 def test_every_kind_of_sequence_task_has_one(tmp_path, task):
-    sequences, flags = variants(rows=160), []
+    sequences, flags = variants(rows=500), []
     value = additive(sequences)
     columns = {"sequence": sequences, "label": np.digitize(value, np.quantile(value, [1 / 3, 2 / 3]))}
     if task == "several numbers":
@@ -238,10 +264,3 @@ def test_sequences_that_are_alike_have_none(tmp_path, capsys):
     path = write(tmp_path / "t.csv", sequence=sequences, label=RNG.normal(size=40), split=splits)
     record = train(path, tmp_path / "out")
     assert "linear_term" not in record and "linear term: none" in capsys.readouterr().out
-
-
-def test_epochs_depend_on_rows_and_lengths(tmp_path):
-    short = table(tmp_path, variants(rows=60), range(60))
-    more = table(tmp_path, variants(rows=600), range(600))
-    longer = table(tmp_path, ["".join(RNG.choice(LETTERS, 200_000)) for _ in range(60)], range(60))
-    assert usual_epochs(short, 16) > usual_epochs(more, 16) > usual_epochs(longer, 16)
