@@ -88,9 +88,9 @@ class LyraConfig(PreTrainedConfig):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels, and the logits are in label units.
         label_quantiles (`list[float]`, or one such list per output, *optional*):
-            Quantiles of the training labels at the probabilities (i + 1/2) / count, instead of mean and standard
-            deviation: the loss is then taken on the labels' normal scores, i.e. ranks mapped to standard normal
-            quantiles, while the logits stay in label units.
+            Quantiles of the training labels at the probabilities (i + 1/2) / count: the loss is then taken on the
+            labels' normal scores, i.e. ranks mapped to standard normal quantiles, or with `label_mean` and `label_std`
+            on the means of normal scores and standardised labels. The logits stay in label units.
         class_weights (`list[float]`, *optional*):
             Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
         ensemble_size (`int`, *optional*, defaults to 1):
@@ -338,7 +338,6 @@ class LyraConfig(PreTrainedConfig):
         if self.label_quantiles is None:
             return
         name, quantiles = "label_quantiles", self.label_quantiles
-        _require(self.label_std is None, name, "given instead of `label_mean` and `label_std`", self.label_std)
         _require(bool(quantiles), name, "quantiles of the labels", quantiles)
         outputs = quantiles if isinstance(quantiles[0], (list, tuple)) else [quantiles]
         _require(len(outputs) in (1, self.num_labels), name, f"a list per label ({self.num_labels})", len(outputs))

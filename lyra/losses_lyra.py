@@ -109,8 +109,11 @@ def to_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
         return logits
     if config.label_quantiles is not None:
         quantiles, scores = _quantiles(config, logits)
-        pairs = _by_output(at_least_fp32(logits), quantiles)
-        return torch.stack([_interpolate(x, scores, _break_ties(y)) for x, y in pairs], dim=-1)
+        knots = scores.expand_as(quantiles)
+        if config.label_mean is not None:
+            knots = (knots + _standardised(quantiles.mT, config).mT) / 2
+        each = zip(at_least_fp32(logits).unbind(-1), knots, quantiles, strict=True)
+        return torch.stack([_interpolate(x, y, _break_ties(z)) for x, y, z in each], dim=-1)
     if config.label_mean is None:
         return logits
     mean, std = _label_scale(config, logits)
@@ -118,12 +121,17 @@ def to_label_units(logits: torch.Tensor, config: LyraConfig) -> torch.Tensor:
 
 
 def to_training_scale(labels: torch.Tensor, config: LyraConfig) -> torch.Tensor:
-    """Labels `(..., num_labels)` of a regression as normal scores, standardised, or as they are."""
-    if config.label_quantiles is not None:
-        quantiles, scores = _quantiles(config, labels)
-        return torch.stack([_normal_scores(x, y, scores) for x, y in _by_output(labels, quantiles)], dim=-1)
-    if config.label_mean is None:
-        return labels
+    """Labels `(..., num_labels)` of a regression as normal scores, standardised, halfway between, or as they are."""
+    standardised = labels if config.label_mean is None else _standardised(labels, config)
+    if config.label_quantiles is None:
+        return standardised
+    quantiles, scores = _quantiles(config, labels)
+    each = zip(labels.unbind(-1), quantiles, strict=True)
+    ranked = torch.stack([_normal_scores(x, y, scores) for x, y in each], dim=-1)
+    return ranked if config.label_mean is None else (ranked + standardised) / 2
+
+
+def _standardised(labels: torch.Tensor, config: LyraConfig) -> torch.Tensor:
     mean, std = _label_scale(config, labels)
     return (labels - mean) / std
 
@@ -146,16 +154,11 @@ def _tensor(numbers: Sequence[Any] | None, like: torch.Tensor) -> torch.Tensor |
 
 
 def _quantiles(config: LyraConfig, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quantiles of the training labels, `(1 or num_labels, count)`, and their normal scores, `(count,)`."""
+    """Quantiles of the training labels, `(num_labels, count)`, and their normal scores, `(count,)`."""
     quantiles = torch.atleast_2d(_tensor(config.label_quantiles, like))  # type: ignore[arg-type]
-    count = quantiles.shape[1]
+    quantiles, count = quantiles.expand(like.shape[-1], -1), quantiles.shape[1]
     probabilities = (torch.arange(count, device=quantiles.device, dtype=quantiles.dtype) + 0.5) / count
     return quantiles, torch.special.ndtri(probabilities)
-
-
-def _by_output(x: torch.Tensor, tables: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each output of `(..., outputs)` with its row of `(1 or outputs, count)`."""
-    return list(zip(x.unbind(-1), tables.expand(x.shape[-1], -1).unbind(0), strict=True))
 
 
 def _normal_scores(labels: torch.Tensor, quantiles: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -41,8 +41,8 @@ class ModelArguments:
     label_transform: str = field(
         default="auto",
         metadata={
-            "help": "What a regression learns: standardised labels, normal scores of their ranks, or what the linear "
-            "term prefers. Predictions are in label units either way.",
+            "help": "What a regression learns: standardised labels, normal scores of their ranks, or by default the "
+            "mean of both (standardised labels where all but a few are equal). Predictions are in label units.",
             "choices": ("auto", "standardize", "rank"),
         },
     )

@@ -45,7 +45,7 @@ from .checkpoints import (
 from .diagnosis import find_problems
 from .linear import fit_linear
 from .linear_term import LinearTerm, fit_linear_term
-from .model import Build, build_model, label_scales
+from .model import Build, build_model, label_fields
 from .progress import EpochLines
 from .record import check_new_columns, run_record, stack, write_run
 from .selection import evaluations
@@ -301,8 +301,7 @@ def _linear_term(data: Prepared, model_args: ModelArguments, args: LyraTrainingA
         if wanted not in ("auto", "none"):
             raise InputError(f"--linear_term {wanted}: only in a new model, for labels of whole sequences")
         return None
-    scales = label_scales(model_args, data)
-    term = fit_linear_term(data, str(args.metric_for_best_model), wanted, scales)
+    term = fit_linear_term(data, str(args.metric_for_best_model), wanted, label_fields(model_args, data))
     if term is None and wanted != "auto":
         raise InputError(f"--linear_term {wanted}: the training sequences have no such features to learn from")
     if args.process_index == 0:

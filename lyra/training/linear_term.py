@@ -1,12 +1,12 @@
 """The linear term of a new model.
 
-Cross-validation within the training rows chooses its features, the prior, the penalty, the scale of the labels and
-whether a curve helps. The network is trained by itself, under the same curve, and validation rows decide the shares of
-both in the sum. Training the network on what the term leaves was tried and is worse where effects interact: without the
-low-order effects it does not find the high-order ones (on splice sites it learned nothing at all).
+Cross-validation within the training rows chooses its features, the prior, the penalty and whether a curve helps. The
+network is trained by itself, under the same curve, and validation rows decide the shares of both in the sum. Training
+the network on what the term leaves was tried and is worse where effects interact: without the low-order effects it does
+not find the high-order ones (on splice sites it learned nothing at all).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +41,6 @@ class Choice:
         features, prior, penalty: of the ridge.
         X, targets: of the rows that it was chosen by.
         prior_name: of the prior, for the record.
-        transform: of the labels of a regression.
         score: what it was chosen by; greater is better.
     """
 
@@ -51,7 +50,6 @@ class Choice:
     prior: Prior
     prior_name: str
     penalty: float
-    transform: str
     score: float
 
 
@@ -61,14 +59,12 @@ class LinearTerm:
 
     Attributes:
         fields: of [`LyraConfig`].
-        transform: of the labels.
         weights, intercepts: `(features, outputs)` and `(outputs,)`, as the model has them.
         curves: `(outputs, 3, 8)`, or None.
         chosen: for the record.
     """
 
     fields: dict[str, Any]
-    transform: str
     weights: np.ndarray
     intercepts: np.ndarray
     curves: np.ndarray | None
@@ -117,8 +113,7 @@ class LinearTerm:
         """One line for the screen."""
         chosen = self.chosen
         curve = ", with a curve" if chosen["curve"] else ""
-        labels = {"rank": ", ranks of labels", "standardize": ", standardised labels"}.get(self.transform, "")
-        return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}{labels}"
+        return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}"
 
 
 def _of_network(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
@@ -169,15 +164,13 @@ def _scores(data: Prepared, split: str, logits: np.ndarray) -> dict[str, float]:
     return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
 
 
-def fit_linear_term(
-    data: Prepared, metric: str, wanted: str, scales: Mapping[str, dict[str, Any]]
-) -> LinearTerm | None:
+def fit_linear_term(data: Prepared, metric: str, wanted: str, fields: dict[str, Any]) -> LinearTerm | None:
     """Chooses and fits the term by the training rows; None where there is nothing to learn.
 
     Args:
         metric: of the task, or `"loss"`.
         wanted: a key of `LINEAR_TERMS`, or `"auto"`.
-        scales: the fields of the config for each scale of labels that may be chosen; of classes one entry.
+        fields: of the config, that follow from the labels.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
     labels, ids = data.label_values("train"), token_ids(data, "train")
@@ -186,7 +179,7 @@ def fit_linear_term(
     if fold.max() == 0:
         return None
     score = _scorer(data, metric)
-    targets = {transform: _targets(data, labels[rows], fields) for transform, fields in scales.items()}
+    targets = _targets(data, labels[rows], fields)
     best: Choice | None = None
     for features in possible_features(data):
         if wanted not in ("auto", features.name):
@@ -195,17 +188,13 @@ def fit_linear_term(
         if not X.nnz:
             continue
         for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
-            for transform, fields in scales.items():
-                predictions = _cross_fit(X, targets[transform], fold, prior, PENALTIES)
-                scores = [score(each, labels[rows], fields) for each in predictions]
-                index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
-                if best is None or scores[index] > best.score:
-                    best = Choice(
-                        features, X, targets[transform], prior, name, PENALTIES[index], transform, scores[index]
-                    )
+            predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
+            scores = [score(each, labels[rows], fields) for each in predictions]
+            index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
+            if best is None or scores[index] > best.score:
+                best = Choice(features, X, targets, prior, name, PENALTIES[index], scores[index])
     if best is None:
         return None
-    fields = scales[best.transform]
     curve_penalty = None
     if data.task.kind == "regression" and len(rows) >= _FEWEST_FOR_CURVE:
         curve_penalty = _choose_curve(best, labels[rows], fold, score, fields)
@@ -236,7 +225,6 @@ def _fit(
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
     return LinearTerm(
         fields=best.features.fields | {"global_epistasis": None if curves is None else "free"},
-        transform=best.transform,
         weights=weights,
         intercepts=intercepts - best.features.offset @ weights,  # the model's features are not less a reference
         curves=curves,

@@ -1,8 +1,6 @@
 """A new model for some data, or a checkpoint with a new head."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,14 +48,15 @@ def build_model(
         InputError: if the flags make no model, or it does not fit the data.
     """
     head: type[LyraClassificationModel] = getattr(modeling_lyra, data.task.spec.head)
-    labels, scales = dict(enumerate(data.task.names)), label_scales(model_args, data)
+    labels = dict(enumerate(data.task.names))
     fields: dict[str, Any] = {
         "id2label": labels,
         "label2id": {name: i for i, name in labels.items()},
         "problem_type": data.task.spec.problem_type,
         **dict.fromkeys(LABEL_FIELDS),
         **dict.fromkeys(LINEAR_FIELDS),
-        **(scales[term.transform] | term.fields if term else next(iter(scales.values()))),
+        **label_fields(model_args, data),
+        **(term.fields if term else {}),
         "ensemble_size": 1,
         "training_data": {"columns": list(data.sequence_columns), "letters": data.letters},
     }
@@ -87,18 +86,8 @@ def build_model(
     return model
 
 
-def label_scales(model_args: ModelArguments, data: Prepared) -> dict[str, dict[str, Any]]:
-    """The fields of the config that follow from the training labels, for each scale of labels that may be chosen."""
-    wanted = model_args.label_transform
-    if data.task.kind != "regression" or wanted != "auto":
-        return {wanted: _label_fields(model_args, data)}
-    scales = {"standardize": _label_fields(replace(model_args, label_transform="standardize"), data)}
-    with suppress(InputError):  # where few values differ, their ranks carry no information
-        scales["rank"] = _label_fields(replace(model_args, label_transform="rank"), data)
-    return scales
-
-
-def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
+def label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
+    """The fields of the config that follow from the training labels."""
     kind = data.task.kind
     if kind == "regression" and model_args.class_weights != "none":
         raise InputError(f"--class_weights: only for classification tasks; the task is {data.task.name}")
@@ -108,10 +97,17 @@ def _label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
 
 def _scale_fields(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:
     mean, std = _label_scale(data, labels)
-    if model_args.label_transform == "rank":
+    standardised = {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
+    if model_args.label_transform == "standardize":
+        return standardised
+    try:
         columns = zip(data.task.names, labels.T, strict=True)
-        return {"label_quantiles": _one_or_list([_label_quantiles(data, name, values) for name, values in columns])}
-    return {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
+        ranked = {"label_quantiles": _one_or_list([_label_quantiles(data, name, values) for name, values in columns])}
+    except InputError:
+        if model_args.label_transform == "rank":
+            raise
+        return standardised
+    return ranked if model_args.label_transform == "rank" else standardised | ranked
 
 
 def _class_weights(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:

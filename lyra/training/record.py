@@ -107,7 +107,10 @@ def run_record(
 
 
 def _label_transform(model: LyraClassificationModel) -> str:
-    return "standardize" if model.config.label_quantiles is None else "rank"
+    config = model.config
+    if config.label_quantiles is None:
+        return "standardize"
+    return "rank" if config.label_mean is None else "mean of both"
 
 
 def _labelled_residues(data: Prepared) -> dict[str, int] | None:

@@ -21,7 +21,7 @@ from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.linear import LinearBaseline, fit_linear
 from lyra.training.linear_term import fit_linear_term
-from lyra.training.model import build_model, label_scales
+from lyra.training.model import build_model, label_fields
 
 BUILDS = {"cnn": build_cnn, "transformer": build_transformer}
 _LINEAR_ROWS = 200_000
@@ -65,7 +65,7 @@ def _fit_term(data: Prepared, metric: str, seed: int) -> LinearBaseline | None:
     if data.task.per_token:
         return None
     started, settings = time.monotonic(), ModelArguments()
-    term = fit_linear_term(data, metric, "auto", label_scales(settings, data))
+    term = fit_linear_term(data, metric, "auto", label_fields(settings, data))
     if term is None:
         return None
     seconds = time.monotonic() - started

@@ -64,14 +64,28 @@ def test_rank_labels(tiny):
     torch.testing.assert_close(outputs.logits[:, 0].detach().numpy(), inside.astype(np.float32), rtol=1e-4, atol=1e-5)
 
 
+def test_labels_halfway_between_ranks_and_standardised(tiny):
+    from lyra.losses_lyra import to_training_scale
+
+    measured = np.random.default_rng(0).exponential(size=(400, 2))
+    ranks = {"label_quantiles": np.quantile(measured, (np.arange(64) + 0.5) / 64, axis=0).T.tolist()}
+    standard = {"label_mean": measured.mean(axis=0).tolist(), "label_std": measured.std(axis=0).tolist()}
+    scales = [tiny(num_labels=2, problem_type="regression", **each) for each in (ranks, standard, ranks | standard)]
+    labels = torch.tensor(measured[:20], dtype=torch.float32)
+    first, second, both = (to_training_scale(labels, each) for each in scales)
+    torch.testing.assert_close(both, (first + second) / 2)
+
+
+@pytest.mark.parametrize("halfway", [False, True])
 @pytest.mark.parametrize("spread", [1.0, 3.0])
-def test_a_perfect_model_of_rank_labels_answers_the_labels(tiny, spread):
+def test_a_perfect_model_of_rank_labels_answers_the_labels(tiny, spread, halfway):
     from lyra.losses_lyra import to_label_units, to_training_scale
 
     measured = np.exp(spread * np.random.default_rng(0).normal(size=2000))
     measured[:800] = 0  # many ties below a long tail
     quantiles = np.quantile(measured, (np.arange(256) + 0.5) / 256)
-    config = tiny(num_labels=1, problem_type="regression", label_quantiles=quantiles.tolist())
+    scale = {"label_mean": float(measured.mean()), "label_std": float(measured.std())} if halfway else {}
+    config = tiny(num_labels=1, problem_type="regression", label_quantiles=quantiles.tolist(), **scale)
     labels = torch.tensor(np.quantile(measured, [0.1, 0.45, 0.6, 0.9, 0.99]), dtype=torch.float32).unsqueeze(-1)
     answers = to_label_units(to_training_scale(labels, config), config)
     torch.testing.assert_close(answers, labels, rtol=1e-3, atol=float(1e-3 * quantiles[quantiles > 0][0]))
