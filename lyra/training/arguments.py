@@ -38,6 +38,14 @@ class ModelArguments:
             "choices": ("auto", "none", "positions", "pairs", "words"),
         },
     )
+    global_epistasis: str = field(
+        default="auto",
+        metadata={
+            "help": "The curve over a linear term of a regression, left out where cross-validation finds that it does "
+            "not help: of any form, only rising, or none.",
+            "choices": ("auto", "monotone", "none"),
+        },
+    )
     label_transform: str = field(
         default="auto",
         metadata={

@@ -35,7 +35,13 @@ class Curved:
 
 
 def fit_curve(
-    X: sparse.csr_matrix, target: np.ndarray, prior: Prior, penalty: float, causes: np.ndarray, intercept: float
+    X: sparse.csr_matrix,
+    target: np.ndarray,
+    prior: Prior,
+    penalty: float,
+    causes: np.ndarray,
+    intercept: float,
+    monotone: bool = False,
 ) -> Curved:
     """Fits one output.
 
@@ -43,6 +49,7 @@ def fit_curve(
         X: `(rows, features)`.
         target: `(rows,)`, standardised.
         causes, intercept: of the ridge solution, to start from.
+        monotone: whether the curve must rise everywhere, so that no slope and no height is below zero.
     """
     rows, transposed = len(target), X.T.tocsr()
     middle = np.asarray(X.mean(axis=0)).ravel()
@@ -66,7 +73,11 @@ def fit_curve(
         total = error @ error / rows + penalty / rows * causes @ weights + _HEIGHT_PENALTY * heights @ heights
         return total / 2, np.concatenate([by_causes, [by_latent.sum()], by_curve.ravel()])
 
-    found = optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS})
+    lowest = np.full(len(first), -np.inf)
+    if monotone:
+        _unpack(lowest, len(middle))[2][[0, 2]] = 0
+    options = {"jac": True, "method": "L-BFGS-B", "options": {"maxiter": _MOST_STEPS}}
+    found = optimize.minimize(loss, first, bounds=optimize.Bounds(lowest), **options)
     causes, level, bent = _unpack(found.x, len(middle))
     return Curved(prior(causes[:, None])[:, 0], float(level), bent)
 

@@ -296,12 +296,16 @@ class Job:
 
 def _linear_term(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> LinearTerm | None:
     """The linear term of a new model of whole sequences."""
-    wanted = model_args.linear_term
+    wanted, curve = model_args.linear_term, model_args.global_epistasis
+    if curve == "monotone" and (wanted == "none" or data.task.kind != "regression"):
+        raise InputError("--global_epistasis monotone: only over the linear term of a regression")
     if data.task.per_token or wanted == "none" or model_args.model_name_or_path is not None:
-        if wanted not in ("auto", "none"):
-            raise InputError(f"--linear_term {wanted}: only in a new model, for labels of whole sequences")
+        for flag, value in (("linear_term", wanted), ("global_epistasis", curve)):
+            if value not in ("auto", "none"):
+                raise InputError(f"--{flag} {value}: only in a new model, for labels of whole sequences")
         return None
-    term = fit_linear_term(data, str(args.metric_for_best_model), wanted, label_fields(model_args, data))
+    metric = str(args.metric_for_best_model)
+    term = fit_linear_term(data, metric, wanted, curve, label_fields(model_args, data))
     if term is None and wanted != "auto":
         raise InputError(f"--linear_term {wanted}: the training sequences have no such features to learn from")
     if args.process_index == 0:

@@ -42,6 +42,7 @@ class Choice:
         X, targets: of the rows that it was chosen by.
         prior_name: of the prior, for the record.
         score: what it was chosen by; greater is better.
+        curve: of `CURVES`, the kind that may help.
     """
 
     features: Any
@@ -51,6 +52,7 @@ class Choice:
     prior_name: str
     penalty: float
     score: float
+    curve: str
 
 
 @dataclass
@@ -164,12 +166,13 @@ def _scores(data: Prepared, split: str, logits: np.ndarray) -> dict[str, float]:
     return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
 
 
-def fit_linear_term(data: Prepared, metric: str, wanted: str, fields: dict[str, Any]) -> LinearTerm | None:
+def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields: dict[str, Any]) -> LinearTerm | None:
     """Chooses and fits the term by the training rows; None where there is nothing to learn.
 
     Args:
         metric: of the task, or `"loss"`.
         wanted: a key of `LINEAR_TERMS`, or `"auto"`.
+        curve: `"monotone"`, `"none"`, or `"auto"` for one of any form; it is left out where it does not help.
         fields: of the config, that follow from the labels.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
@@ -192,11 +195,20 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, fields: dict[str, 
             scores = [score(each, labels[rows], fields) for each in predictions]
             index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
             if best is None or scores[index] > best.score:
-                best = Choice(features, X, targets, prior, name, PENALTIES[index], scores[index])
+                best = Choice(
+                    features,
+                    X,
+                    targets,
+                    prior,
+                    name,
+                    PENALTIES[index],
+                    scores[index],
+                    "free" if curve == "auto" else curve,
+                )
     if best is None:
         return None
     curve_penalty = None
-    if data.task.kind == "regression" and len(rows) >= _FEWEST_FOR_CURVE:
+    if data.task.kind == "regression" and curve != "none" and len(rows) >= _FEWEST_FOR_CURVE:
         curve_penalty = _choose_curve(best, labels[rows], fold, score, fields)
     return _fit(data, best, curve_penalty, fields, labels, ids)
 
@@ -224,7 +236,7 @@ def _fit(
         slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
     return LinearTerm(
-        fields=best.features.fields | {"global_epistasis": None if curves is None else "free"},
+        fields=best.features.fields | {"global_epistasis": None if curves is None else best.curve},
         weights=weights,
         intercepts=intercepts - best.features.offset @ weights,  # the model's features are not less a reference
         curves=curves,
@@ -274,8 +286,8 @@ def _fit_curves(X: sparse.csr_matrix, targets: np.ndarray, best: Choice, penalty
     ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
     found = []
     for output, target in enumerate(targets.T):
-        present, causes = ~np.isnan(target), ridge.causes[0, :, output]
-        found.append(fit_curve(X[present], target[present], best.prior, penalty, causes, ridge.intercepts[0, output]))
+        present, start = ~np.isnan(target), (ridge.causes[0, :, output], ridge.intercepts[0, output])
+        found.append(fit_curve(X[present], target[present], best.prior, penalty, *start, best.curve == "monotone"))
     return found
 
 

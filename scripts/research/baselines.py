@@ -65,7 +65,7 @@ def _fit_term(data: Prepared, metric: str, seed: int) -> LinearBaseline | None:
     if data.task.per_token:
         return None
     started, settings = time.monotonic(), ModelArguments()
-    term = fit_linear_term(data, metric, "auto", label_fields(settings, data))
+    term = fit_linear_term(data, metric, "auto", "auto", label_fields(settings, data))
     if term is None:
         return None
     seconds = time.monotonic() - started

@@ -135,6 +135,17 @@ def test_a_curve_straightens_what_saturates():
     assert ((curved.predict(X) - target) ** 2).mean() < plain / 10
 
 
+def test_a_monotone_curve_rises_where_a_free_one_would_fall():
+    X = sparse.csr_matrix(RNG.normal(size=(400, 3)))
+    latent = X @ np.array([1.0, -1, 0.5])
+    target = np.where(latent < 0.5, latent, 1 - latent)  # rises and falls
+    ridge = fit_ridge(X, target[:, None], independent, (1e-3,))
+    start = (X, target, independent, 1e-3, ridge.causes[0, :, 0], ridge.intercepts[0, 0])
+    places = np.linspace(-4, 4, 100)
+    slopes = {monotone: bend(places, fit_curve(*start, monotone).curve)[1] for monotone in (False, True)}
+    assert slopes[False].min() < 0 < slopes[True].min()
+
+
 def test_the_slopes_of_a_curve_are_right():
     curve, x = RNG.normal(size=(3, 8)), RNG.normal(size=7)
     values, slopes, gradients = bend(x, curve)
@@ -166,7 +177,7 @@ def test_what_is_possible_depends_on_the_lengths(tmp_path):
 def test_columns_are_those_of_the_model(tmp_path, kind, letters):
     sequences = ["".join(RNG.choice(list(letters), 6)) for _ in range(40)]
     data = table(tmp_path, sequences, RNG.normal(size=40))
-    term = fit_linear_term(data, "spearman", kind, {"label_mean": 0.0, "label_std": 1.0})
+    term = fit_linear_term(data, "spearman", kind, "none", {"label_mean": 0.0, "label_std": 1.0})
     ids = torch.tensor(np.stack(token_ids(data, "train")))
     config = {"alphabet": data.tokenizer.alphabet, "num_labels": 1, "hidden_size": 8, "state_size": 4}
     from lyra import LyraConfig
@@ -232,6 +243,18 @@ def test_every_kind_of_sequence_task_has_one(tmp_path, task):
     chance = {"pairs": 0.5, "several labels": 0.6}.get(task, 0.4)
     assert record["linear_term"]["test"][record["selected_by"]] > chance
     assert 0 <= record["linear_term"]["network_share"] <= 1
+
+
+def test_a_curve_that_only_rises_can_be_asked_for(tmp_path, capsys):
+    sequences = variants(rows=400)
+    path = write(tmp_path / "t.csv", sequence=sequences, label=np.tanh(additive(sequences, 0.7)))
+    record = train(path, tmp_path / "out", "--global_epistasis", "monotone")
+    model, _ = load_model(str(tmp_path / "out"))
+    assert record["linear_term"]["curve"] and model.config.global_epistasis == "monotone"
+    assert (model.curve(torch.linspace(-5, 5, 100).unsqueeze(-1)).diff(dim=0) > 0).all()
+    flags = ["--linear_term", "none", "--global_epistasis", "monotone"]
+    assert main(["train", str(path), "--output_dir", str(tmp_path / "no"), *TINY, *flags]) == 2
+    assert "only over the linear term of a regression" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
 def test_an_ensemble_has_one_term(tmp_path):
