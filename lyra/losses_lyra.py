@@ -1,7 +1,7 @@
 """Losses of the heads, the scale on which labels are trained on, and reduction over devices and accumulation steps.
 
-A regression is trained on standardised labels, or on the normal scores of their ranks, and its logits are in label
-units. A new kind of problem is one more entry of `LOSSES`.
+A regression is trained on standardised labels, on the normal scores of their ranks, or on the means of both, and its
+logits are in label units. A new kind of problem is one more entry of `LOSSES`.
 """
 
 from collections.abc import Callable, Sequence
@@ -188,7 +188,8 @@ def _break_ties(quantiles: torch.Tensor) -> torch.Tensor:
 
 
 def _interpolate(x: torch.Tensor, knots: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Piecewise linear through ascending knots, extrapolated along the first and the last line."""
+    """Piecewise linear through ascending knots, extrapolated along the first and the last line: cautiously, beyond the
+    labels that were seen."""
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
     left = right - 1
     slope = (values[right] - values[left]) / (knots[right] - knots[left])

@@ -4,7 +4,7 @@ from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     # The defaults, chosen on validation splits (docs/results.md): a linear term, two bidirectional layers, a cosine,
-    # three members where that takes little.
+    # three members if that is cheap.
     "hybrid": {},
     # The same network by itself.
     "bidirectional": {"linear_term": "none", "label_transform": "rank"},

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     if is_main_process():
         resume, resume_from = given.get("resume", False), given.get("resume_from_checkpoint")
         overwrite = given.get("overwrite_output_dir", False)
-        check_output(Path(given["output_dir"]), resume, resume_from, model_args.ensemble, overwrite)
+        check_output(Path(given["output_dir"]), resume, resume_from, overwrite)
     from ..data.preparation import check
 
     data = check(data_args)

@@ -41,8 +41,8 @@ class ModelArguments:
     global_epistasis: str = field(
         default="auto",
         metadata={
-            "help": "The curve over a linear term of a regression, left out where cross-validation finds that it does "
-            "not help: of any form, only rising, or none.",
+            "help": "The curve over the linear term of a regression: of any form, only rising, or none. It is left out "
+            "where cross-validation finds that it does not help, and below 200 rows.",
             "choices": ("auto", "monotone", "none"),
         },
     )
@@ -65,7 +65,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Members of an ensemble: models with consecutive seeds from --seed, in one checkpoint; by default "
-            "three of a new model where that takes little, and one where --num_train_epochs or --max_steps is given."
+            "three for a new model if training is cheap, and one if --num_train_epochs or --max_steps is given."
         },
     )
 
@@ -81,7 +81,7 @@ def _has_gpu() -> bool:
 
 @dataclass
 class TrainingDefaults:
-    """Fields of `TrainingArguments` with defaults that were chosen on validation splits, and two of our own."""
+    """Fields of `TrainingArguments` with defaults that were chosen on validation splits, and some of our own."""
 
     learning_rate: float = field(default=2e-3, metadata={"help": "Learning rate of AdamW."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; none for the state space parameters."})
@@ -91,7 +91,8 @@ class TrainingDefaults:
     max_letters: float = field(
         default=150e6,
         metadata={
-            "help": "Letters of training sequences that a model may read, over all epochs, where those are not given."
+            "help": "Letters of training sequences that a model may read, over all epochs, if --num_train_epochs is "
+            "not given."
         },
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})

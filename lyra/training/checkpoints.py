@@ -18,9 +18,7 @@ _TO_REMOVE, _RECORD = ".partial", "metrics.json"
 _CHECKSUMS, _FINGERPRINT, _STATE = "complete.json", "run.json", "trainer_state.json"
 
 
-def check_output(
-    output: Path, resume: bool, resume_from: str | None, ensemble: int | None, overwrite: bool = False
-) -> None:
+def check_output(output: Path, resume: bool, resume_from: str | None, overwrite: bool = False) -> None:
     """Raises InputError if a run cannot write to a folder, or would write into that of another run.
 
     Args:
@@ -38,13 +36,21 @@ def check_output(
             f"{output}: --output_dir is in use; choose another, --resume an interrupted run, or replace it with "
             "--overwrite_output_dir"
         )
-    if resume and (output / MEMBERS).is_dir() and ensemble == 1:
-        raise InputError(f"{output}: contains an ensemble; pass --ensemble with --resume")
     if resume_from and not Path(resume_from).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {resume_from!r}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK) or not shutil.disk_usage(parent).free:
         raise InputError(f"{output}: --output_dir cannot be written")
+
+
+def check_members(output: Path, members: int) -> None:
+    """Raises InputError if a run to resume is one of a single model and would become an ensemble, or the reverse."""
+    of_ensemble = (output / MEMBERS).is_dir()
+    if of_ensemble and members == 1:
+        raise InputError(f"{output}: contains an ensemble; pass its --ensemble with --resume")
+    finished = (output / _RECORD).exists() and "members" not in read_json(output / _RECORD)
+    if members > 1 and not of_ensemble and (finished or (output / CHECKPOINTS / _FINGERPRINT).exists()):
+        raise InputError(f"{output}: contains a single model, and this run has {members} members; pass --ensemble 1")
 
 
 def _is_run(output: Path) -> bool:

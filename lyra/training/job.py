@@ -32,6 +32,7 @@ from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
     CHECKPOINTS,
     MEMBERS,
+    check_members,
     check_output,
     checkpoint_to_resume,
     is_finished,
@@ -94,7 +95,7 @@ def train(
     main = args.process_index == 0
     if main:
         overwrite = args.overwrite_output_dir
-        check_output(output, args.resume, args.resume_from_checkpoint, model_args.ensemble, overwrite)
+        check_output(output, args.resume, args.resume_from_checkpoint, overwrite)
     # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
     repository = None
     if main and args.push_to_hub:
@@ -109,9 +110,12 @@ def train(
         members = _choose_budget(prepared, model_args, args)
         if main and args.max_steps < 0:
             print(f"epochs: at most {args.num_train_epochs:g}, members: {members}", flush=True)
-        if args.overwrite_output_dir:
-            _replace(output, prepared, model_args, build, members, main)
+        _check_plan(output, prepared, model_args, args, build, members)
         term = _linear_term(prepared, model_args, args)
+        if args.overwrite_output_dir:
+            if main:
+                remove_run(output)
+            PartialState().wait_for_everyone()  # no process may take the old run for its own
         job = Job(prepared, data_args, model_args, args, build, members, term, command, started)
         record = job.run_ensemble(output) if members > 1 else job.run(output, args)
         state = PartialState()
@@ -138,15 +142,18 @@ def _choose_budget(data: Prepared, model_args: ModelArguments, args: LyraTrainin
     return usual_ensemble(data, args.num_train_epochs, args.max_letters) if free and new else 1
 
 
-def _replace(output: Path, data: Prepared, model_args: ModelArguments, build: Build, members: int, main: bool) -> None:
-    """Removes the run that is in a folder, if the new one can be built."""
+def _check_plan(
+    output: Path, data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments, build: Build, members: int
+) -> None:
+    """Raises InputError if the model cannot be built, or its run would go wrong at the end."""
     start = model_args.model_name_or_path
-    if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
+    if args.overwrite_output_dir and start is not None and Path(start).resolve().is_relative_to(output.resolve()):
         raise InputError(f"--overwrite_output_dir: would remove {start}, from which --model_name_or_path starts")
+    if args.seed + members > 2**32:
+        raise InputError(f"--seed: expected at most 2**32 - {members} for {members} members, got {args.seed}")
+    if args.resume:
+        check_members(output, members)
     check_new_columns(data, build_model(model_args, data, build).config, members)
-    if main:
-        remove_run(output)
-    PartialState().wait_for_everyone()  # no process may take the old run for its own
 
 
 @dataclass
@@ -176,7 +183,6 @@ class Job:
             return record if main else {}
         set_seed(args.seed)
         model = build_model(self.model_args, data, self.build, self.term)
-        check_new_columns(data, model.config, self.members)
         if main:
             print(f"model: {model.num_parameters():,} parameters, seed {args.seed}")
             print(
@@ -306,7 +312,7 @@ def _linear_term(data: Prepared, model_args: ModelArguments, args: LyraTrainingA
         return None
     metric = str(args.metric_for_best_model)
     term = fit_linear_term(data, metric, wanted, curve, label_fields(model_args, data))
-    if term is None and wanted != "auto":
+    if term is None and (wanted != "auto" or curve == "monotone"):
         raise InputError(f"--linear_term {wanted}: the training sequences have no such features to learn from")
     if args.process_index == 0:
         print("linear term: " + (term.describe() if term else "none, all training sequences are alike"), flush=True)

@@ -35,8 +35,8 @@ _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 Features = Callable[[list[str]], sparse.csr_matrix]
 
 
-class LinearBaseline(NamedTuple):
-    """What became of the linear model.
+class FittedBaseline(NamedTuple):
+    """A fitted linear baseline.
 
     Attributes:
         record: scores and settings, for the record of a run.
@@ -47,7 +47,7 @@ class LinearBaseline(NamedTuple):
     logits: np.ndarray
 
 
-def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROWS) -> LinearBaseline | None:
+def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROWS) -> FittedBaseline | None:
     """Fits on the training split, chooses the penalty by a validation metric, scores the test split once.
 
     Args:
@@ -70,12 +70,12 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
         return None
     models = [_fit(data, penalty, X, y[labelled]) for penalty in _PENALTIES]
     labels, names = {split: data.label_array(split) for split in ("validation", "test")}, data.task.names
-    decided = _decide(data, models, features, "validation")
+    decided = _logits(data, models, features, "validation")
     scores = [compute_metrics(data.task.kind, each, labels["validation"], names) for each in decided]
     best = max(range(len(models)), key=lambda index: sign * scores[index].get(metric, -sign * np.inf))
     training_seconds = time.monotonic() - started
     before = time.monotonic()
-    (logits,) = _decide(data, [models[best]], features, "test")
+    (logits,) = _logits(data, [models[best]], features, "test")
     per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
     record = {
         "validation": scores[best],
@@ -85,7 +85,7 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
         "seconds_per_1000_predictions": round(per_thousand, 4),
         "hyperparameters": {"features": named, "penalty": _PENALTIES[best], "seed": seed, "rows": len(labelled)},
     }
-    return LinearBaseline(record, logits)
+    return FittedBaseline(record, logits)
 
 
 def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray]:
@@ -165,7 +165,7 @@ def _can_be_learned(labels: np.ndarray) -> bool:
     return len(labels) > 1 and bool(np.all(np.ptp(labels.reshape(len(labels), -1), axis=0) > 0))
 
 
-def _decide(data: Prepared, models: list[Any], features: Features, split: str) -> list[np.ndarray]:
+def _logits(data: Prepared, models: list[Any], features: Features, split: str) -> list[np.ndarray]:
     """The logits of each model, `(items, outputs)`; the features are made once, and not of all sequences at once."""
     sequences = data.sequences[split]
     decide = "predict" if data.task.kind == "regression" else "decision_function"

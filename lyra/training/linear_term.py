@@ -114,7 +114,7 @@ class LinearTerm:
     def describe(self) -> str:
         """One line for the screen."""
         chosen = self.chosen
-        curve = ", with a curve" if chosen["curve"] else ""
+        curve = {"free": ", with a curve", "monotone": ", with a curve that only rises"}.get(chosen["curve"], "")
         return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}"
 
 
@@ -172,7 +172,8 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     Args:
         metric: of the task, or `"loss"`.
         wanted: a key of `LINEAR_TERMS`, or `"auto"`.
-        curve: `"monotone"`, `"none"`, or `"auto"` for one of any form; it is left out where it does not help.
+        curve: `"monotone"`, `"none"`, or `"auto"` for one of any form; it is left out where it does not help, or
+            rows are fewer than 200.
         fields: of the config, that follow from the labels.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
@@ -192,8 +193,8 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
             continue
         for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
             predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
-            scores = [score(each, labels[rows], fields) for each in predictions]
-            index = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
+            scores = np.nan_to_num([score(each, labels[rows], fields) for each in predictions], nan=-np.inf)
+            index = int(np.argmax(scores))
             if best is None or scores[index] > best.score:
                 best = Choice(
                     features,
@@ -244,8 +245,8 @@ def _fit(
             "features": best.features.name,
             "prior": best.prior_name,
             "penalty": round(best.penalty, 8),
-            "curve": curves is not None,
-            "cross_validation": round(best.score, 4),
+            "curve": None if curves is None else best.curve,
+            "cross_validation": round(float(best.score), 4) if np.isfinite(best.score) else None,
         },
     )
 

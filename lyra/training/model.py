@@ -100,14 +100,18 @@ def _scale_fields(model_args: ModelArguments, data: Prepared, labels: np.ndarray
     standardised = {"label_mean": _one_or_list(mean), "label_std": _one_or_list(std)}
     if model_args.label_transform == "standardize":
         return standardised
-    try:
-        columns = zip(data.task.names, labels.T, strict=True)
-        ranked = {"label_quantiles": _one_or_list([_label_quantiles(data, name, values) for name, values in columns])}
-    except InputError:
-        if model_args.label_transform == "rank":
-            raise
-        return standardised
-    return ranked if model_args.label_transform == "rank" else standardised | ranked
+    quantiles = [_label_quantiles(values) for values in labels.T]
+    # Where all but a few labels are equal, a step of a quantile is below what single precision tells apart.
+    useless = [n for n, q in zip(data.task.names, quantiles, strict=True) if not q[-1] - q[0] > 1e-6 * max(map(abs, q))]
+    if useless and model_args.label_transform == "rank":
+        raise InputError(
+            f"{data.source}, column {useless[0]!r}: all but a few labels are equal, so that their ranks carry no "
+            "information; --label_transform standardize"
+        )
+    ranked = {"label_quantiles": _one_or_list(quantiles)}
+    if model_args.label_transform == "rank":
+        return ranked
+    return standardised if useless else standardised | ranked
 
 
 def _class_weights(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:
@@ -148,12 +152,6 @@ def _label_scale(data: Prepared, labels: np.ndarray) -> tuple[list[float], list[
     return mean.tolist(), std.tolist()
 
 
-def _label_quantiles(data: Prepared, name: str, labels: np.ndarray) -> list[float]:
+def _label_quantiles(labels: np.ndarray) -> list[float]:
     """Quantiles of one output at the probabilities (i + 1/2) / count."""
-    quantiles = np.nanquantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
-    if not quantiles[-1] - quantiles[0] > 1e-6 * abs(quantiles).max():  # what single precision tells apart
-        raise InputError(
-            f"{data.source}, column {name!r}: all but a few labels are {quantiles[0]:g}, so that their ranks carry no "
-            "information; --label_transform standardize"
-        )
-    return quantiles.tolist()
+    return np.nanquantile(labels, (np.arange(_QUANTILES) + 0.5) / _QUANTILES).tolist()

@@ -18,6 +18,7 @@ from ..data.arguments import DataArguments
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..data.tables import TableWriter
+from ..errors import InputError
 from ..files import sync
 from ..hub.card import example_sequences, model_card
 from ..inference.logits import Predictions
@@ -35,7 +36,12 @@ def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None
     """Raises InputError if the table already has a column that its predictions would add."""
     config = copy.copy(config)
     config.ensemble_size = ensemble
-    extend_row(data.source, dict.fromkeys(_columns(data)), dict.fromkeys(added_columns(config, data.task.per_token)))
+    try:
+        added = added_columns(config, data.task.per_token)
+        extend_row(data.source, dict.fromkeys(_columns(data)), dict.fromkeys(added))
+    except InputError as error:
+        hint = ", or pass --ensemble 1, which has no deviations" if ensemble > 1 and "'std" in str(error) else ""
+        raise InputError(f"{error}{hint}") from None
 
 
 def _columns(data: Prepared) -> list[str]:
@@ -95,6 +101,7 @@ def run_record(
             "preset": model_args.preset,
             "config_overrides": " ".join(model_args.config_overrides or []),
             "linear_term": model_args.linear_term,
+            "global_epistasis": model_args.global_epistasis,
             "label_transform": _label_transform(model) if data.task.kind == "regression" else None,
             "class_weights": model_args.class_weights if data.task.kind != "regression" else None,
             "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,

@@ -19,7 +19,7 @@ from lyra.errors import InputError
 from lyra.inference.logits import logits_of_texts
 from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
-from lyra.training.linear import LinearBaseline, fit_linear
+from lyra.training.linear import FittedBaseline, fit_linear
 from lyra.training.linear_term import fit_linear_term
 from lyra.training.model import build_model, label_fields
 
@@ -56,11 +56,11 @@ def to_predictions(kind: str, logits: np.ndarray) -> np.ndarray:
     return special.softmax(logits, axis=1) if kind == "classification" else special.expit(logits)
 
 
-def _fit_plain(data: Prepared, metric: str, seed: int) -> LinearBaseline | None:
+def _fit_plain(data: Prepared, metric: str, seed: int) -> FittedBaseline | None:
     return fit_linear(data, metric, seed, _LINEAR_ROWS)
 
 
-def _fit_term(data: Prepared, metric: str, seed: int) -> LinearBaseline | None:
+def _fit_term(data: Prepared, metric: str, seed: int) -> FittedBaseline | None:
     """The linear term of a default run, with its curve and without a network; for labels of whole sequences."""
     if data.task.per_token:
         return None
@@ -86,7 +86,7 @@ def _fit_term(data: Prepared, metric: str, seed: int) -> LinearBaseline | None:
         "seconds_per_1000_predictions": round(per_thousand, 4),
         "hyperparameters": term.chosen | {"seed": seed},
     }
-    return LinearBaseline(record, logits["test"])
+    return FittedBaseline(record, logits["test"])
 
 
 def _smallest(config: LyraConfig) -> LyraConfig:

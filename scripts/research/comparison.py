@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm.auto import trange
@@ -52,31 +53,47 @@ def score(metric: str, kind: str, predictions: np.ndarray, labels: np.ndarray) -
     return float(np.mean(values)) if values else np.nan
 
 
-def compare(
-    metric: str, kind: str, predictions: dict[str, np.ndarray], labels: np.ndarray, sizes: Sequence[int], of: str
-) -> dict[str, tuple[float, float, float]]:
+class TestSet(NamedTuple):
+    """The test rows of one run or fold.
+
+    Attributes:
+        predictions: `(items, outputs)` of each model.
+        labels: `(items, ...)`.
+        sizes: items of each row, one or the labels of its residues.
+    """
+
+    predictions: dict[str, np.ndarray]
+    labels: np.ndarray
+    sizes: Sequence[int]
+
+    def scores(self, metric: str, kind: str, drawn: np.ndarray | None = None) -> np.ndarray:
+        """Of each model, over all items or some of them."""
+        items = slice(None) if drawn is None else drawn
+        return np.array([score(metric, kind, each[items], self.labels[items]) for each in self.predictions.values()])
+
+
+def compare(metric: str, kind: str, tests: list[TestSet], model: str) -> dict[str, tuple[float, float, float]]:
     """How much better one model is than each other one: the difference of their scores, and the limits of its 95 %
     interval over test rows drawn anew with replacement, the same ones for all models.
 
     Args:
-        predictions: `(items, outputs)` of each model.
-        labels: `(items, ...)`.
-        sizes: items of each row, one or the labels of its residues.
-        of: the model.
+        tests: of each fold; scores are the means over them.
     """
-    items = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
-    rng = np.random.default_rng(0)
-    scores: dict[str, list[float]] = {model: [] for model in predictions}
+    rows = [np.split(np.arange(len(test.labels)), np.cumsum(test.sizes)[:-1]) for test in tests]
+    rng, resampled = np.random.default_rng(0), []
     for _ in trange(RESAMPLES, desc="bootstrap", disable=not sys.stderr.isatty()):
-        drawn = np.concatenate([items[i] for i in rng.integers(len(items), size=len(items))])
-        for model, each in predictions.items():
-            scores[model].append(score(metric, kind, each[drawn], labels[drawn]))
-    sign = 1 if greater_is_better(metric) else -1
-    whole = {model: score(metric, kind, each, labels) for model, each in predictions.items()}
+        drawn = [np.concatenate([each[i] for i in rng.integers(len(each), size=len(each))]) for each in rows]
+        scores = [test.scores(metric, kind, items) for test, items in zip(tests, drawn, strict=True)]
+        resampled.append(np.mean(scores, axis=0))
+    whole = np.mean([test.scores(metric, kind) for test in tests], axis=0)
+    models, sign = list(tests[0].predictions), 1 if greater_is_better(metric) else -1
+    own = models.index(model)
     found = {}
-    for model in predictions.keys() - {of}:
-        low, high = np.nanpercentile(sign * (np.array(scores[of]) - np.array(scores[model])), _INTERVAL)
-        found[model] = (sign * (whole[of] - whole[model]), float(low), float(high))
+    for other, name in enumerate(models):
+        if other != own:
+            differences = [sign * (scores[own] - scores[other]) for scores in resampled]
+            low, high = np.nanpercentile(differences, _INTERVAL)
+            found[name] = (float(sign * (whole[own] - whole[other])), float(low), float(high))
     return found
 
 

@@ -4,9 +4,10 @@
     python scripts/research/reproduce.py gfp_relso --recipe paper   one row of its table
     python scripts/research/reproduce.py --table                    docs/results.md from the records
 
-A task is a file in `scripts/research/tasks/`. Every model learns from the same rows for as many epochs, is selected on
-the validation split and scores the test split once per seed. A run that was interrupted continues, one that is finished
-is not repeated. `--record` puts the scores into `docs/results/<task>.json`, from which the tables are made.
+A task is a file in `scripts/research/tasks/`. Every model learns from the same rows, is selected on the validation
+split and scores the test split once per seed; epochs are as many as `lyra train` would choose. A run that was
+interrupted continues, one that is finished is not repeated. `--record` puts the scores into
+`docs/results/<task>.json`, from which the tables are made.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import yaml
 from baselines import BUILDS, FITS, run_fit
 
 from lyra.cli.flags import instance
-from lyra.data import DataArguments, prepare
+from lyra.data import DataArguments, Prepared, prepare
 from lyra.errors import InputError
 from lyra.hub import example_sequences, model_card
 from lyra.hub.card import SCORED_ONCE
@@ -38,16 +39,14 @@ from lyra.training.record import plot_test, stack
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
 RECORDS = ROOT / "docs" / "results"
-_BASELINE = {"preset": "paper", "linear_term": "none", "learning_rate": 1e-3, "label_transform": "rank", "ensemble": 1}
+_BASELINE = {"preset": "paper", "linear_term": "none", "learning_rate": 1e-3, "label_transform": "rank"}
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {},
     "term": {},
     "cnn": _BASELINE | {"config_overrides": ["hidden_size=64"]},
     "transformer": _BASELINE | {"config_overrides": ["hidden_size=48"]},
     **RECIPES,
-    "hybrid_ensemble": {"ensemble": 3},
 }
-_DEFAULTS = ("hybrid", "hybrid_ensemble")  # without flags but those that say what the table means
 _TITLES = {
     "linear": "linear",
     "term": "linear term alone",
@@ -57,7 +56,6 @@ _TITLES = {
     "bidirectional": "Lyra, bidirectional recipe",
     "ensemble": "Lyra, bidirectional, ensemble",
     "hybrid": "Lyra, default",
-    "hybrid_ensemble": "Lyra, default, three members",
 }
 _SHORT = ("linear", "cnn", "transformer", "paper", "hybrid")  # of the README
 _ENSEMBLES = {"bidirectional": "ensemble"}  # whose seeds are members, and its name
@@ -96,8 +94,8 @@ def main() -> int:
             return 0
         if arguments.seeds < 1:
             raise InputError(f"--seeds: expected at least 1, got {arguments.seeds}")
-        records = []
-        for model in [arguments.recipe] if arguments.recipe else MODELS:
+        records, models = [], [arguments.recipe] if arguments.recipe else models_of(task, arguments.data_dir)
+        for model in models:
             records += run_model(task, model, arguments.seeds, arguments.data_dir, arguments.runs)
         if arguments.record:
             write_records(task, records)
@@ -119,7 +117,7 @@ def read_task(name: str | None) -> dict[str, Any]:
     known = sorted(file.stem for file in TASKS.glob("*.yaml"))
     if name not in known:
         raise InputError(f"expected a task among {', '.join(known)}, got {name!r}")
-    usual = {"name": name, "flags": {}, "published": [], "test_use": SCORED_ONCE}
+    usual = {"name": name, "flags": {}, "epochs": None, "published": [], "test_use": SCORED_ONCE}
     return usual | yaml.safe_load((TASKS / f"{name}.yaml").read_text())
 
 
@@ -135,7 +133,7 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
         if model in _ENSEMBLES:
             records += _run_ensemble(task, model, common, seeds, folder, fold)
             continue
-        if model in _DEFAULTS:
+        if model == "hybrid":
             record = run_seed(task, model, common, folder)
             records.append({"model": model, "seed": record["hyperparameters"]["seed"], "fold": fold} | record)
             continue
@@ -143,6 +141,17 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
             record = run_seed(task, model, common | {"seed": seed}, folder / str(seed))
             records.append({"model": model, "seed": seed, "fold": fold} | record)
     return records
+
+
+def models_of(task: dict[str, Any], data_dir: Path) -> list[str]:
+    """All models, for labels of residues without the linear term."""
+    (fold, *_) = folds_of(task)
+    return [model for model in MODELS if model != "term" or not load_task(task, fold, data_dir).task.per_token]
+
+
+def load_task(task: dict[str, Any], fold: int | None, data_dir: Path) -> Prepared:
+    """The data of a task, or of one of its folds."""
+    return prepare(instance(DataArguments, flags_of(task, "hybrid", data_dir) | ({"fold": fold} if fold else {})))
 
 
 def folds_of(task: dict[str, Any]) -> list[int | None]:
@@ -154,9 +163,10 @@ def folds_of(task: dict[str, Any]) -> list[int | None]:
 def flags_of(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
     """The flags of a run: of the default those that say what the table means, and no other."""
     common = {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | MODELS[model]
-    if model in _DEFAULTS:
+    if model == "hybrid":
         return common | {name: value for name, value in task["flags"].items() if name in _OPEN}
-    return common | {"num_train_epochs": task["epochs"], "metric_for_best_model": task["metric"]} | task["flags"]
+    own = {"num_train_epochs": task["epochs"], "metric_for_best_model": task["metric"], "ensemble": 1}
+    return common | own | task["flags"]
 
 
 def _run_ensemble(
@@ -180,7 +190,7 @@ def run_seed(task: dict[str, Any], model: str, flags: dict[str, Any], folder: Pa
         InputError: if the folder holds a run with other flags.
     """
     file, settings_file = folder / "metrics.json", folder.with_suffix(".json")
-    settings = {k: v for k, v in flags.items() if k not in _INCIDENTAL} | {"data": task["data"]}
+    settings = {k: v for k, v in flags.items() if k not in _INCIDENTAL} | {"data": Path(task["data"]).name}
     if settings_file.exists() and json.loads(settings_file.read_text()) != settings:
         raise InputError(f"{settings_file}: the run beside it has other settings; remove both, or give another --runs")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -259,10 +269,8 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     target = ROOT / "model_cards" / task["name"]
     record = json.loads((target / "metrics.json").read_text())
     model, tokenizer = load_model(str(target))
-    flags = flags_of(task, "hybrid", data_dir)
-    if "folds" in flags:
-        flags["fold"] = next(fold for fold in range(1, flags["folds"] + 1) if _is_fold(record, fold))
-    data = prepare(instance(DataArguments, flags))
+    fold = next((fold for fold in folds_of(task) if fold and _is_fold(record, fold)), None)
+    data = load_task(task, fold, data_dir)
     logits = logits_of_texts(model, tokenizer, data.sequences["test"]).logits
     stacked = stack(data, logits)
     scores = compute_metrics(data.task.kind, stacked, data.label_array("test"), data.task.names)
@@ -292,18 +300,18 @@ def _machine() -> dict[str, str]:
 def task_table(task: dict[str, Any], records: list[dict[str, Any]]) -> str:
     """The table of one task: a row per model, mean and standard deviation over seeds (of folds the mean of each)."""
     metric = task["metric"]
-    rows = [
-        f"| model | validation {metric} | test {metric} | seeds | parameters | training, s | 1000 predictions, s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = (
+        f"model, validation {metric}, test {metric}, models, epochs, parameters, training in s, 1000 predictions in s"
+    )
+    rows = [f"| {head.replace(', ', ' | ')} |", "|---" * 8 + "|"]
     for model, chosen in _by_model(records).items():
-        shown = [mean_and_spread(chosen, split, metric) for split in ("validation", "test")]
-        middle = [float(np.median([r[key] for r in chosen])) for key in _KEPT[-2:]]
-        seeds = len({record["seed"] for record in chosen})
-        rows.append(
-            f"| {_TITLES[model]} | {shown[0]} | {shown[1]} | {seeds} | {chosen[0]['parameters']:,} | {middle[0]:.0f} | "
-            f"{middle[1]:.2f} |"
-        )
+        first, seeds = chosen[0], len({record["seed"] for record in chosen})
+        cells = [_TITLES[model], *(mean_and_spread(chosen, split, metric) for split in ("validation", "test"))]
+        cells.append(f"{len(first['members'])} in one" if "members" in first else str(seeds))
+        epochs = first["hyperparameters"].get("epochs")  # of a linear model none
+        cells += ["" if epochs is None else f"{epochs:g}", f"{first['parameters']:,}"]
+        seconds, per_thousand = (float(np.median([record[key] for record in chosen])) for key in _KEPT[-2:])
+        rows.append(f"| {' | '.join(cells)} | {seconds:.0f} | {per_thousand:.2f} |")
     return "\n".join(rows)
 
 
@@ -341,7 +349,7 @@ def report() -> str:
         task, n = tasks[name], records[0]["n"]
         parts.append(
             f"### `{name}`\n\n{task['title']}. {n['train']} / {n['validation']} / {n['test']} rows to train, validate, "
-            f"test; {task['epochs']} epochs; selected and scored by {task['metric']}. Source: {task['source']}.\n\n"
+            f"test; selected and scored by {task['metric']}. Source: {task['source']}.\n\n"
             f"{task_table(task, records)}\n"
         )
         for entry in task["published"]:

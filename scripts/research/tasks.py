@@ -4,10 +4,10 @@
     python scripts/research/tasks.py rna cas9_hl60        some families and tables
     python scripts/research/tasks.py --table              docs/tasks.md and its plot, from the records
 
-The models are those of `reproduce.py`, one seed each. The tasks that it describes run as there. Of every other table at
-most 20,000 rows are taken, at random, and a model may read 10 million letters in training (`--max_letters`), so that
-all of it is affordable on two cores; Lyra's default has no other flag. A record per task goes to `docs/tasks/`; a task
-that has one is not run again.
+The models are those of `reproduce.py`. The tasks that it describes run as there. Of every other table at most 20,000
+training rows are taken, at random, and a model may read 10 million letters in training (`--max_letters`), so that all
+of it is affordable on two cores; Lyra's default has no other flag. A record per task goes to `docs/tasks/`; a task that
+has one is not run again.
 """
 
 import argparse
@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from comparison import compare, outcome, read_predictions, score
+from comparison import TestSet, compare, outcome, read_predictions
 from matplotlib.figure import Figure
-from reproduce import ROOT, TASKS, flags_of, folds_of, read_task, run_model
+from reproduce import ROOT, TASKS, folds_of, load_task, read_task, run_model
 
-from lyra.cli.flags import instance
-from lyra.data import DataArguments, Prepared, prepare
 from lyra.errors import InputError
 
 MODELS = {
@@ -53,19 +51,28 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="where models are trained")
     parser.add_argument("--table", action="store_true", help="write docs/tasks.md and docs/images/tasks.png")
     arguments = parser.parse_args()
+    if arguments.table:
+        write_page()
+        return 0
+    data_dir, runs = arguments.data_dir.resolve(), arguments.runs.resolve()
     try:
-        if arguments.table:
-            write_page()
-            return 0
-        for task in choose_tasks(arguments.names, arguments.data_dir):
-            if is_done(task, arguments.models):
-                continue
-            print(f"\n══ {task['name']} ({task['family']})", flush=True)
-            run_task(task, arguments.models, arguments.data_dir, arguments.runs)
+        tasks = choose_tasks(arguments.names, data_dir)
     except InputError as error:
         print(f"tasks.py: error: {error}", file=sys.stderr)
         return 2
-    return 0
+    failed = []
+    for task in tasks:
+        if is_done(task, arguments.models):
+            continue
+        print(f"\n══ {task['name']} ({task['family']})", flush=True)
+        try:
+            run_task(task, arguments.models, data_dir, runs)
+        except InputError as error:
+            print(f"tasks.py: error: {error}", file=sys.stderr)
+            failed.append(task["name"])
+    if failed:
+        print(f"tasks.py: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,17 +100,19 @@ def _task_of_table(file: Path, data_dir: Path) -> dict[str, Any]:
 
 
 def _sampled(file: Path, folder: Path) -> Path:
-    """The table, or if it is longer some of its rows, written to a folder."""
+    """The table, or if it is longer one with some of its training rows, written to a folder."""
     with gzip.open(file, "rt", newline="", encoding="utf-8") as source:
-        reader = csv.reader(source)
-        header, rows = next(reader), list(reader)
-    if len(rows) <= _MOST_ROWS:
+        rows = list(csv.DictReader(source))
+    train = [i for i, row in enumerate(rows) if row.get("split", "") in ("", "train")]  # without splits: of all
+    if len(train) <= _MOST_ROWS:
         return file
-    chosen = np.sort(np.random.default_rng(0).choice(len(rows), _MOST_ROWS, replace=False))
+    left_out = set(np.random.default_rng(0).permutation(train)[_MOST_ROWS:])
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name.removesuffix(".gz")
     with open(target, "w", newline="", encoding="utf-8") as sample:
-        csv.writer(sample).writerows([header, *(rows[i] for i in chosen)])
+        writer = csv.DictWriter(sample, rows[0])
+        writer.writeheader()
+        writer.writerows(row for i, row in enumerate(rows) if i not in left_out)
     return target
 
 
@@ -112,50 +121,52 @@ def _sampled(file: Path, folder: Path) -> Path:
 
 def is_done(task: dict[str, Any], models: list[str]) -> bool:
     """Whether the record of a task has these models; labels of residues have no linear term."""
+    record = _recorded(task)
+    missing = set(models) - record.get("models", {}).keys()
+    return not missing or (missing == {"term"} and record["kind"].startswith("token"))
+
+
+def _recorded(task: dict[str, Any]) -> dict[str, Any]:
     file = RECORDS / f"{task['name']}.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    return record is not None and set(models) - {"term"} <= record["models"].keys()
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def run_task(task: dict[str, Any], models: list[str], data_dir: Path, runs: Path) -> None:
-    """Trains what is not trained, and writes the record of the task."""
+    """Trains what is not trained, and writes the record of the task; models that it has stay in it."""
     csv.field_size_limit(sys.maxsize)
     if task["family"] != _FIRST:
         task = task | {"data": str(_sampled(data_dir / task["data"], runs / "tables"))}
-    tests = [_prepare(task, fold, data_dir) for fold in folds_of(task)]
-    spec, outputs = tests[0].task.spec, tests[0].task.names
+    folds = folds_of(task)
+    data = [load_task(task, fold, data_dir) for fold in folds]
+    spec = data[0].task.spec
     task["metric"] = task["metric"] or spec.selected_by
-    predictions, records = {}, {}
-    for model in models:
-        if model == "term" and spec.per_token:  # labels of residues have none
-            continue
-        records[model] = run_model(task, model, 1, data_dir, runs)
-        folders = [_folder(runs, task, model, fold) for fold in folds_of(task)]
-        predictions[model] = np.concatenate([read_predictions(folder, outputs) for folder in folders])
-    labels = np.concatenate([data.label_array("test") for data in tests])
-    lengths = [len(ids) for data in tests for ids in data.dataset["test"]["input_ids"]]
-    sizes = lengths if spec.per_token else [1] * len(lengths)
+    wanted = [model for model in MODELS if model in models or model in _recorded(task).get("models", {})]
+    wanted = [model for model in wanted if model != "term" or not spec.per_token]
+    records = {model: run_model(task, model, 1, data_dir, runs) for model in wanted}
+    tests = []
+    for number, (fold, each) in enumerate(zip(folds, data, strict=True)):
+        folders = {model: _folder(runs, task, model, fold) for model in wanted}
+        predictions = {model: read_predictions(folder, each.task.names) for model, folder in folders.items()}
+        lengths = [len(ids) for ids in each.dataset["test"]["input_ids"]]
+        tests.append(TestSet(predictions, each.label_array("test"), lengths if spec.per_token else [1] * len(lengths)))
+        for model, found in zip(wanted, tests[-1].scores(task["metric"], spec.kind), strict=True):
+            _check(task, model, records[model][number], found)
     record = {
         "task": task["name"],
         "family": task["family"],
-        "kind": tests[0].task.name,
+        "kind": data[0].task.name,
         "metric": task["metric"],
-        "rows": {split: len(tests[0].rows[split]) for split in ("train", "validation")} | {"test": len(lengths)},
-        "models": {
-            model: _summary(task, each, predictions[model], spec.kind, labels) for model, each in records.items()
-        },
-        "sources": {key: records[models[-1]][0][key] for key in ("data", "versions")},
+        "rows": {split: len(data[0].rows[split]) for split in ("train", "validation")}
+        | {"test": sum(len(test.sizes) for test in tests)},
+        "models": {model: _summary(task["metric"], each) for model, each in records.items()},
+        "sources": {key: records[wanted[-1]][0][key] for key in ("data", "versions")},
     }
-    if "hybrid" in models:
-        found = compare(task["metric"], spec.kind, predictions, labels, sizes, "hybrid")
-        record["differences"] = {model: [round(value, 4) for value in each] for model, each in sorted(found.items())}
+    if "hybrid" in wanted:
+        found = compare(task["metric"], spec.kind, tests, "hybrid")
+        record["differences"] = {model: [round(value, 4) for value in each] for model, each in found.items()}
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{task['name']}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(_line(record))
-
-
-def _prepare(task: dict[str, Any], fold: int | None, data_dir: Path) -> Prepared:
-    return prepare(instance(DataArguments, flags_of(task, "hybrid", data_dir) | ({"fold": fold} if fold else {})))
 
 
 def _folder(runs: Path, task: dict[str, Any], model: str, fold: int | None) -> Path:
@@ -163,19 +174,20 @@ def _folder(runs: Path, task: dict[str, Any], model: str, fold: int | None) -> P
     return folder if model == "hybrid" else folder / "0"
 
 
-def _summary(
-    task: dict[str, Any], records: list[dict[str, Any]], predictions: np.ndarray, kind: str, labels: np.ndarray
-) -> dict[str, Any]:
-    """What the record of a task says of a model; of folds the score of all their rows together."""
-    metric = task["metric"]
-    test = score(metric, kind, predictions, labels)
-    if len(records) == 1 and abs(test - records[0]["test"][metric]) > 1e-3:
-        raise InputError(
-            f"{task['name']}: predictions score {test:.4f}, their record says {records[0]['test'][metric]}"
-        )
-    return {
-        "validation": round(float(np.mean([record["validation"][metric] for record in records])), 4),
-        "test": round(test, 4),
+def _check(task: dict[str, Any], model: str, record: dict[str, Any], found: float) -> None:
+    """Raises InputError if the predictions of a run have another score than its record."""
+    recorded = record["test"].get(task["metric"], np.nan)
+    if abs(np.nan_to_num(found) - np.nan_to_num(recorded)) > 1e-3:
+        raise InputError(f"{task['name']}, {model}: its predictions score {found:.4f}, its record says {recorded:.4f}")
+
+
+def _summary(metric: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the record of a task says of a model; scores are means over the folds, zero where undefined."""
+    settings = records[0]["hyperparameters"]
+    scores = {s: round(float(np.mean([r[s].get(metric, 0.0) for r in records])), 4) for s in ("validation", "test")}
+    return scores | {
+        "epochs": settings.get("epochs"),
+        "members": len(records[0].get("members", [0])),
         "parameters": records[0]["parameters"],
         "training_seconds": round(sum(record["training_seconds"] for record in records), 1),
     }
@@ -186,7 +198,8 @@ def _summary(
 
 def write_page() -> None:
     """Writes `docs/tasks.md`, below what people wrote, and its plot."""
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RECORDS.glob("*.json"))]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RECORDS.glob("*.json"))]
+    records = [record for record in found if record.get("differences")]
     file = ROOT / "docs" / "tasks.md"
     text = file.read_text(encoding="utf-8").partition(_TABLES)[0]
     file.write_text(text + _TABLES + report(records), encoding="utf-8")
@@ -233,17 +246,16 @@ def _line(record: dict[str, Any]) -> str:
     shown[best] = f"**{shown[best]}**"
     cells = [record["task"], record["metric"], str(record["rows"]["train"]), str(record["rows"]["test"])]
     cells += [shown.get(model, "") for model in MODELS]
-    if "differences" in record:
-        rival = best_baseline(record)
+    if "differences" in record and (rival := best_baseline(record)):
         value, low, high = record["differences"][rival]
         cells.append(f"{outcome(record['differences'][rival])} {value:+.3f} ({low:+.3f} to {high:+.3f})")
     return "| " + " | ".join(cells) + " |"
 
 
-def best_baseline(record: dict[str, Any]) -> str:
+def best_baseline(record: dict[str, Any]) -> str | None:
     """The one with the best test score, which favours the baselines."""
     present = [model for model in BASELINES if model in record["models"]]
-    return max(present, key=lambda model: record["models"][model]["test"])
+    return max(present, key=lambda model: record["models"][model]["test"], default=None)
 
 
 def _counts(records: list[dict[str, Any]]) -> str:

@@ -43,7 +43,7 @@ def run(monkeypatch, data_dir, *argv):
     return tasks.main()
 
 
-def test_a_record_a_task(data_dir, tmp_path, monkeypatch):
+def test_one_record_per_task(data_dir, tmp_path, monkeypatch):
     assert run(monkeypatch, data_dir, "--models", "linear", "term", "cnn", "hybrid") == 0
     records = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "records").glob("*.json")}
     assert set(records) == {"adds_up", "residues"}
@@ -77,11 +77,11 @@ def test_a_score_is_that_of_metrics_json(kind, metric):
     labels = rng.integers(0, 3, 50) if kind == "classification" else (rng.normal(size=(50, 3)) > 0).astype(float)
     labels[0] = -100 if kind == "classification" else np.nan
     expected = compute_metrics(kind, logits, labels, ("a", "b", "c"))[metric]
-    predictions = tasks_predictions(kind, logits)
+    predictions = predictions_of(kind, logits)
     assert comparison.score(metric, kind, predictions, labels) == pytest.approx(expected)
 
 
-def tasks_predictions(kind, logits):
+def predictions_of(kind, logits):
     from baselines import to_predictions
 
     return to_predictions(kind, logits)
@@ -92,17 +92,19 @@ def test_a_win_needs_more_than_chance():
     labels = rng.normal(size=300)
     good, alike, bad = (labels + rng.normal(0, noise, 300) for noise in (0.3, 0.3, 2.0))
     predictions = {"good": good[:, None], "alike": alike[:, None], "bad": bad[:, None]}
-    found = comparison.compare("spearman", "regression", predictions, labels, [1] * 300, "good")
+    found = comparison.compare("spearman", "regression", [comparison.TestSet(predictions, labels, [1] * 300)], "good")
     assert set(found) == {"alike", "bad"}
     assert (comparison.outcome(found["alike"]), comparison.outcome(found["bad"])) == ("tie", "win")
+    del predictions["good"]
     (loss,) = comparison.compare(
-        "rmse", "regression", dict(list(predictions.items())[1:]), labels, [1] * 300, "bad"
+        "rmse", "regression", [comparison.TestSet(predictions, labels, [1] * 300)], "bad"
     ).values()
     assert comparison.outcome(loss) == "loss"
 
 
 def test_rows_of_residues_are_drawn_whole():
-    labels = np.array([0.0] * 10 + [1.0] * 10)
-    predictions = {"one": labels[:, None], "other": 1 - labels[:, None]}
-    (difference,) = comparison.compare("rmse", "regression", predictions, labels, [10, 10], "one").values()
-    assert difference == (1.0, 1.0, 1.0)  # one is right and the other wrong in whatever rows are drawn
+    labels = np.zeros(20)
+    predictions = {"right": labels[:, None], "half": np.array([[0.0]] * 10 + [[1.0]] * 10)}  # wrong in the second row
+    tests = [comparison.TestSet(predictions, labels, [10, 10])]
+    (difference,) = comparison.compare("mae", "regression", tests, "right").values()
+    assert difference == (0.5, 0.0, 1.0)  # residues by themselves would never all be of one row

@@ -1,8 +1,9 @@
 """What the linear term knows of positions that it has not seen: ProteinGym's single mutants in three kinds of folds.
 
 `random`: rows at random; `modulo`: every fifth mutated position; `contiguous`: a fifth of the sequence. A one-hot ridge
-knows nothing of a position without measurements; the prior of the linear term carries over what alike letters do at
-other positions. Mean test Spearman over five folds, each scored once.
+knows nothing of a position without measurements (its constant predictions count as zero); the prior of the linear term
+carries over what alike letters do at other positions. Mean test Spearman over five folds, each scored once, of the
+assays that ProteinGym reports too; its random folds are others.
 
     python scripts/research/experiments/positions.py --data_dir data
 """
@@ -10,6 +11,7 @@ other positions. Mean test Spearman over five folds, each scored once.
 import argparse
 import csv
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +48,19 @@ def report() -> str:
     rows = load("positions")
     with open(ROOT / "scripts" / "research" / "proteingym.csv", newline="") as file:
         published = {row["assay"]: row for row in csv.DictReader(file)}
-    assays = sorted({row["assay"] for row in rows})
-    known = [assay for assay in assays if assay in published]
+    known = sorted({row["assay"] for row in rows} & published.keys())
     lines = []
     for scheme in SCHEMES:
-        ours = [f"{np.mean(_by_assay(rows, scheme, model)):.3f}" for model in MODELS]
-        theirs = [f"{np.mean([float(published[a][f'{name}_{scheme}']) for a in known]):.3f}" for name in PUBLISHED]
-        lines.append([scheme, len(assays), *ours, *theirs])
+        ours = [np.mean(list(_by_assay(rows, scheme, model, known).values())) for model in MODELS]
+        theirs = [np.mean([float(published[assay][f"{name}_{scheme}"]) for assay in known]) for name in PUBLISHED]
+        lines.append([scheme, len(known), *(f"{value:.3f}" for value in [*ours, *theirs])])
     return table(["folds", "assays", *MODELS.values(), *(f"{name}, published" for name in PUBLISHED.values())], lines)
 
 
-def _by_assay(rows: list[dict[str, Any]], scheme: str, model: str) -> list[float]:
+def _by_assay(rows: list[dict[str, Any]], scheme: str, model: str, assays: Iterable[str]) -> dict[str, float]:
+    """Mean over the folds of each assay."""
     chosen = [row for row in rows if row["scheme"] == scheme]
-    return [
-        np.mean([row[model] for row in chosen if row["assay"] == a]) for a in sorted({row["assay"] for row in rows})
-    ]
+    return {assay: float(np.mean([row[model] for row in chosen if row["assay"] == assay])) for assay in assays}
 
 
 def main() -> None:
@@ -77,7 +77,8 @@ def main() -> None:
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axis, scheme in zip(figure.subplots(1, 3, sharey=True), SCHEMES, strict=True):
-        axis.scatter(_by_assay(rows, scheme, "linear"), _by_assay(rows, scheme, "term"), s=14)
+        x, y = (list(_by_assay(rows, scheme, model, files).values()) for model in MODELS)
+        axis.scatter(x, y, s=14)
         axis.plot([-0.3, 1], [-0.3, 1], color="gray", linewidth=0.8)
         axis.set(title=f"{scheme} folds", xlabel="one-hot ridge, test Spearman", aspect="equal")
     figure.axes[0].set_ylabel("linear term, test Spearman")
