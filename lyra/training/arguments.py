@@ -89,7 +89,7 @@ class TrainingDefaults:
         default=None, metadata={"help": "Number of epochs; by default by the number of rows and their length."}
     )
     max_letters: float = field(
-        default=150e6,
+        default=100e6,
         metadata={
             "help": "Letters of training sequences that a model may read, over all epochs, if --num_train_epochs is "
             "not given."

@@ -25,8 +25,8 @@ def test_epochs_depend_on_rows_and_lengths():
 
 
 def test_members_depend_on_what_they_read():
-    assert usual_ensemble(table(60, 10), 20, 6 * 20 * 600) == 3
-    assert usual_ensemble(table(60, 10), 20, 6 * 20 * 600 - 1) == 1
+    assert usual_ensemble(table(60, 10), 20, 3 * 20 * 600) == 3
+    assert usual_ensemble(table(60, 10), 20, 3 * 20 * 600 - 1) == 1
 
 
 def run(tmp_path, *flags, classes=False, **columns):
