@@ -101,17 +101,18 @@ def _scale_fields(model_args: ModelArguments, data: Prepared, labels: np.ndarray
     if model_args.label_transform == "standardize":
         return standardised
     quantiles = [_label_quantiles(values) for values in labels.T]
-    # Where all but a few labels are equal, a step of a quantile is below what single precision tells apart.
-    useless = [n for n, q in zip(data.task.names, quantiles, strict=True) if not q[-1] - q[0] > 1e-6 * max(map(abs, q))]
-    if useless and model_args.label_transform == "rank":
+    # Where all but a few labels are equal, what is left is below what single precision tells apart.
+    useless = [not q[-1] - q[0] > 1e-6 * max(map(abs, q)) for q in quantiles]
+    if any(useless) and model_args.label_transform == "rank":
+        output = useless.index(True)
         raise InputError(
-            f"{data.source}, column {useless[0]!r}: all but a few labels are equal, so that their ranks carry no "
-            "information; --label_transform standardize"
+            f"{data.source}, column {data.task.names[output]!r}: all but a few labels are {quantiles[output][0]:g}, so "
+            "that their ranks carry no information; --label_transform standardize"
         )
     ranked = {"label_quantiles": _one_or_list(quantiles)}
     if model_args.label_transform == "rank":
         return ranked
-    return standardised if useless else standardised | ranked
+    return standardised if any(useless) else standardised | ranked
 
 
 def _class_weights(model_args: ModelArguments, data: Prepared, labels: np.ndarray) -> dict[str, Any]:

