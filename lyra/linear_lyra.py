@@ -244,11 +244,15 @@ def build_linear_term(config: "LyraConfig") -> LyraLinearTerm | None:
 
 
 class LyraCurve(nn.Module):
-    """`g(x) = x + sum_i height_i tanh(slope_i x + shift_i)` of each output; monotone where `height_i slope_i >= 0`."""
+    """`g(x) = scale x + offset + sum_i height_i tanh(slope_i x + shift_i)` of each output; monotone where neither scale
+    nor any `height_i slope_i` is below zero. With the scale a fitted curve takes latent values of mean 0 and variance
+    1, so that a network learns under it as it does without."""
 
     def __init__(self, config: "LyraConfig"):
         super().__init__()
         self.monotone = config.global_epistasis == "monotone"
+        self.scale = nn.Parameter(torch.empty(config.num_labels))
+        self.offset = nn.Parameter(torch.empty(config.num_labels))
         self.slope = nn.Parameter(torch.empty(config.num_labels, TANHS))
         self.shift = nn.Parameter(torch.empty(config.num_labels, TANHS))
         self.height = nn.Parameter(torch.empty(config.num_labels, TANHS))
@@ -256,6 +260,8 @@ class LyraCurve(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The identity, or nearly so where the signs must not change, with bends at even distances."""
+        init.ones_(self.scale)
+        init.zeros_(self.offset)
         init.ones_(self.slope)
         init.copy_(self.shift, torch.linspace(-2, 2, TANHS).expand(self.shift.shape))
         init.constant_(self.height, 0.01 if self.monotone else 0.0)
@@ -264,10 +270,12 @@ class LyraCurve(nn.Module):
         """`(..., o)` to `(..., o)`."""
         with torch.autocast(device_type=latent.device.type, enabled=False):
             latent = at_least_fp32(latent)
-            slope, shift, height = (at_least_fp32(p) for p in (self.slope, self.shift, self.height))
+            parameters = (self.scale, self.offset, self.slope, self.shift, self.height)
+            scale, offset, slope, shift, height = map(at_least_fp32, parameters)
             if self.monotone:
-                slope, height = slope.abs(), height.abs()
-            return latent + (height * torch.tanh(slope * latent.unsqueeze(-1) + shift)).sum(dim=-1)
+                scale, slope, height = scale.abs(), slope.abs(), height.abs()
+            bent = (height * torch.tanh(slope * latent.unsqueeze(-1) + shift)).sum(dim=-1)
+            return scale * latent + offset + bent
 
 
 def token_vectors(alphabet: str, input_size: int | None = None) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Global epistasis: a linear model and a curve over it, fitted together.
 
 `y = g(X w + b)` with `g(x) = x + sum_i height_i tanh(slope_i x + shift_i)`, by L-BFGS from a ridge solution, under the
-same prior and penalty (the latent additive phenotype of Tareen et al. 2022).
+same prior and penalty (the latent additive phenotype of Tareen et al. 2022). What is returned has latent values of mean
+0 and variance 1, and a curve with the scale and offset that make up for it.
 """
 
 from dataclasses import dataclass
@@ -22,16 +23,18 @@ class Curved:
 
     Attributes:
         weights, intercept: `(features,)` and a number.
-        curve: `(3, 8)`: slopes, shifts and heights.
+        curve: the parameters of a [`LyraCurve`] of one output, by name.
     """
 
     weights: np.ndarray
     intercept: float
-    curve: np.ndarray
+    curve: dict[str, np.ndarray]
 
     def predict(self, X: sparse.csr_matrix) -> np.ndarray:
         """The target of each row, `(rows,)`."""
-        return bend(X @ self.weights + self.intercept, self.curve)[0]
+        latent, curve = X @ self.weights + self.intercept, self.curve
+        waves = np.tanh(np.multiply.outer(latent, curve["slope"]) + curve["shift"])
+        return curve["scale"] * latent + curve["offset"] + waves @ curve["height"]
 
 
 def fit_curve(
@@ -79,7 +82,16 @@ def fit_curve(
     options = {"jac": True, "method": "L-BFGS-B", "options": {"maxiter": _MOST_STEPS}}
     found = optimize.minimize(loss, first, bounds=optimize.Bounds(lowest), **options)
     causes, level, bent = _unpack(found.x, len(middle))
-    return Curved(prior(causes[:, None])[:, 0], float(level), bent)
+    return _standardised(X, prior(causes[:, None])[:, 0], float(level), bent)
+
+
+def _standardised(X: sparse.csr_matrix, weights: np.ndarray, level: float, bent: np.ndarray) -> Curved:
+    """The same function of the features, with latent values of mean 0 and variance 1."""
+    latent, (slopes, shifts, heights) = X @ weights + level, bent
+    middle, spread = float(latent.mean()), max(float(latent.std()), 1e-6)
+    curve = {"scale": spread, "offset": middle, "slope": slopes * spread, "shift": shifts + slopes * middle}
+    named = {name: np.asarray(value) for name, value in (curve | {"height": heights}).items()}
+    return Curved(weights / spread, (level - middle) / spread, named)
 
 
 def bend(latent: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -62,14 +62,14 @@ class LinearTerm:
     Attributes:
         fields: of [`LyraConfig`].
         weights, intercepts: `(features, outputs)` and `(outputs,)`, as the model has them.
-        curves: `(outputs, 3, 8)`, or None.
+        curves: the parameters of the model's curve by name, `(outputs, ...)` each, or None.
         chosen: for the record.
     """
 
     fields: dict[str, Any]
     weights: np.ndarray
     intercepts: np.ndarray
-    curves: np.ndarray | None
+    curves: dict[str, np.ndarray] | None
     chosen: dict[str, Any]
 
     @torch.no_grad()
@@ -79,8 +79,8 @@ class LinearTerm:
         model.linear_term.requires_grad_(False)
         if model.curve is not None and self.curves is not None:
             model.curve.requires_grad_(False)
-            for parameter, values in zip(model.curve.parameters(), self.curves.swapaxes(0, 1), strict=True):
-                parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+            for name, values in self.curves.items():
+                model.curve.get_parameter(name).copy_(torch.from_numpy(values))
 
     def join(self, model: LyraClassificationModel, data: Prepared, metric: str) -> dict[str, Any]:
         """Puts the term beside the trained network, each with the share that validation prefers.
@@ -230,7 +230,7 @@ def _fit(
         bent = _fit_curves(X, targets, best, curve_penalty)
         weights = np.stack([each.weights for each in bent], axis=1)
         intercepts = np.array([each.intercept for each in bent])
-        curves = np.stack([each.curve for each in bent])
+        curves = {name: np.stack([each.curve[name] for each in bent]) for name in bent[0].curve}
     if data.task.kind != "regression":
         fold = folds_of(data.sequences["train"], _SEED)
         (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))

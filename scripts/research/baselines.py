@@ -81,7 +81,9 @@ def _fit_term(data: Prepared, metric: str, seed: int) -> FittedBaseline | None:
         for split, each in logits.items()
     }
     record = scores | {
-        "parameters": term.weights.size + term.intercepts.size + (0 if term.curves is None else term.curves.size),
+        "parameters": term.weights.size
+        + term.intercepts.size
+        + sum(each.size for each in (term.curves or {}).values()),
         "training_seconds": round(seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),
         "hyperparameters": term.chosen | {"seed": seed},

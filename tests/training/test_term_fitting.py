@@ -14,7 +14,7 @@ from lyra.alphabet_lyra import AMINO_ACIDS
 from lyra.cli import main
 from lyra.data import DataArguments, prepare
 from lyra.inference import compute_logits, load_model
-from lyra.training.curve import bend, fit_curve
+from lyra.training.curve import Curved, bend, fit_curve
 from lyra.training.features import MOST_PAIRS, possible_features, token_ids
 from lyra.training.linear_term import fit_linear_term
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
@@ -140,6 +140,8 @@ def test_a_curve_straightens_what_saturates():
     curved = fit_curve(X, target, independent, 1e-3, ridge.causes[0, :, 0], ridge.intercepts[0, 0])
     plain = ((ridge.predict(X)[0, :, 0] - target) ** 2).mean()
     assert ((curved.predict(X) - target) ** 2).mean() < plain / 10
+    latent = X @ curved.weights + curved.intercept
+    assert latent.mean() == pytest.approx(0, abs=1e-9) and latent.std() == pytest.approx(1)
 
 
 def test_a_monotone_curve_rises_where_a_free_one_would_fall():
@@ -148,9 +150,10 @@ def test_a_monotone_curve_rises_where_a_free_one_would_fall():
     target = np.where(latent < 0.5, latent, 1 - latent)  # rises and falls
     ridge = fit_ridge(X, target[:, None], independent, (1e-3,))
     start = (X, target, independent, 1e-3, ridge.causes[0, :, 0], ridge.intercepts[0, 0])
-    places = np.linspace(-4, 4, 100)
-    slopes = {monotone: bend(places, fit_curve(*start, monotone).curve)[1] for monotone in (False, True)}
-    assert slopes[False].min() < 0 < slopes[True].min()
+    places = sparse.csr_matrix(np.linspace(-3, 3, 100)[:, None])
+    curves = {monotone: fit_curve(*start, monotone).curve for monotone in (False, True)}
+    steps = {monotone: np.diff(Curved(np.ones(1), 0.0, curve).predict(places)) for monotone, curve in curves.items()}
+    assert steps[False].min() < 0 < steps[True].min()
 
 
 def test_the_slopes_of_a_curve_are_right():
