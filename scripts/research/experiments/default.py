@@ -24,11 +24,11 @@ TABLES = {
     "cas9_deephf_wt": {},
     "gb1_wu_relso": {},
     "mavenn_mpsa": {"label_columns": ["label"]},
-    "more/rna/mrl_human_5utr_snv": {},
-    "more/proteingym_singles/BLAT_ECOLX_Firnberg_2014": {},
-    "more/peptides/amp_iamp2l": {},
-    "more/rna/m6a_rat_brain": {},
-    "more/dna/gue_prom_core_tata": {},
+    "mrl_human_5utr_snv": {},
+    "BLAT_ECOLX_Firnberg_2014": {},
+    "amp_iamp2l": {},
+    "m6a_rat_brain": {},
+    "gue_prom_core_tata": {},
     "ncrna_family_13": {"alphabet": "rna"},
 }
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,8 @@ _MOST_ROWS, _SHARES = 3000, (0.76, 0.88)  # of a development split, and where va
 def work(data_dir: Path, name: str, variant: str, seed: int) -> dict[str, Any]:
     """The score of the development test rows by the metric of the task."""
     with tempfile.TemporaryDirectory() as folder:
-        file = develop(data_dir / f"{name}.csv.gz", TABLES[name], Path(folder) / "development.csv")
+        (table,) = data_dir.rglob(f"{name}.csv.gz")
+        file = develop(table, TABLES[name], Path(folder) / "development.csv")
         flags = {"data": str(file), "output_dir": f"{folder}/run", "seed": seed, "ensemble": 1, "disable_tqdm": True}
         flags |= {key: value for key, value in TABLES[name].items() if key == "alphabet"} | VARIANTS[variant]
         record = train(*(instance(each, flags) for each in (DataArguments, ModelArguments, LyraTrainingArguments)))
@@ -88,7 +89,7 @@ def report() -> str:
         scores = [_score(rows, name, variant) for name in TABLES]
         change = np.mean(np.subtract(scores, [_score(rows, name, next(iter(VARIANTS))) for name in TABLES]))
         lines.append([variant, *(f"{score:.3f}" for score in scores), f"{change:+.3f}"])
-    return table(["variant", *(name.rpartition("/")[2] for name in TABLES), "mean change"], lines)
+    return table(["variant", *TABLES, "mean change"], lines)
 
 
 def _score(rows: list[dict[str, Any]], name: str, variant: str) -> float:
