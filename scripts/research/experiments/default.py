@@ -54,8 +54,8 @@ _MOST_ROWS, _SHARES = 3000, (0.76, 0.88)  # of a development split, and where va
 def work(data_dir: Path, name: str, variant: str, seed: int) -> dict[str, Any]:
     """The score of the development test rows by the metric of the task."""
     with tempfile.TemporaryDirectory() as folder:
-        (table,) = data_dir.rglob(f"{name}.csv.gz")
-        file = develop(table, TABLES[name], Path(folder) / "development.csv")
+        (source,) = data_dir.rglob(f"{name}.csv.gz")
+        file = develop(source, TABLES[name], Path(folder) / "development.csv")
         flags = {"data": str(file), "output_dir": f"{folder}/run", "seed": seed, "ensemble": 1, "disable_tqdm": True}
         flags |= {key: value for key, value in TABLES[name].items() if key == "alphabet"} | VARIANTS[variant]
         record = train(*(instance(each, flags) for each in (DataArguments, ModelArguments, LyraTrainingArguments)))
