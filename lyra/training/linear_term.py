@@ -24,7 +24,7 @@ from ..scoring import compute_metrics
 from .curve import Curved, fit_curve
 from .features import possible_features, token_ids
 from .priors import possible_priors
-from .ridge import PENALTIES, Prior, fit_ridge, folds_of
+from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of
 
 _SEED = 0  # the members of an ensemble have one term
 _MOST_ROWS = 10_000  # to choose by
@@ -182,8 +182,9 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     fold = folds_of([data.sequences["train"][i] for i in rows], _SEED)
     if fold.max() == 0:
         return None
-    score = _scorer(data, metric)
     targets = _targets(data, labels[rows], fields)
+    score = _scorer(data, metric, labels[rows], targets, fields)
+    kind = "free" if curve == "auto" else curve
     best: Choice | None = None
     for features in possible_features(data):
         if wanted not in ("auto", features.name):
@@ -193,24 +194,15 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
             continue
         for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
             predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
-            scores = np.nan_to_num([score(each, labels[rows], fields) for each in predictions], nan=-np.inf)
+            scores = np.nan_to_num([score(each) for each in predictions], nan=-np.inf)
             index = int(np.argmax(scores))
             if best is None or scores[index] > best.score:
-                best = Choice(
-                    features,
-                    X,
-                    targets,
-                    prior,
-                    name,
-                    PENALTIES[index],
-                    scores[index],
-                    "free" if curve == "auto" else curve,
-                )
+                best = Choice(features, X, targets, prior, name, PENALTIES[index], scores[index], kind)
     if best is None:
         return None
     curve_penalty = None
     if data.task.kind == "regression" and curve != "none" and len(rows) >= _FEWEST_FOR_CURVE:
-        curve_penalty = _choose_curve(best, labels[rows], fold, score, fields)
+        curve_penalty = _choose_curve(best, fold, score)
     return _fit(data, best, curve_penalty, fields, labels, ids)
 
 
@@ -227,7 +219,7 @@ def _fit(
     ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
     weights, intercepts, curves = ridge.weights[0], ridge.intercepts[0], None
     if curve_penalty is not None:
-        bent = _fit_curves(X, targets, best, curve_penalty)
+        bent = _fit_curves(X, targets, ridge, best, curve_penalty)
         weights = np.stack([each.weights for each in bent], axis=1)
         intercepts = np.array([each.intercept for each in bent])
         curves = {name: np.stack([each.curve[name] for each in bent]) for name in bent[0].curve}
@@ -265,26 +257,27 @@ def _cross_fit(
     return predictions
 
 
-def _choose_curve(
-    best: Choice, labels: np.ndarray, fold: np.ndarray, score: Callable[..., float], fields: dict[str, Any]
-) -> float | None:
+def _choose_curve(best: Choice, fold: np.ndarray, score: Callable[[np.ndarray], float]) -> float | None:
     """The penalty under a curve if that scores better than none."""
     X, targets, found = best.X, best.targets, None
-    for stronger in _STRONGER:
-        penalty, predictions = best.penalty * stronger, np.empty_like(targets)
-        for held_out in np.unique(fold):
-            rows = fold == held_out
-            bent = _fit_curves(X[~rows], targets[~rows], best, penalty)
-            predictions[rows] = np.stack([each.predict(X[rows]) for each in bent], axis=1)
-        value = score(predictions, labels, fields)
+    penalties = [best.penalty * stronger for stronger in _STRONGER]
+    predictions = np.empty((len(penalties), *targets.shape))
+    for held_out in np.unique(fold):
+        rows = fold == held_out
+        ridge = fit_ridge(X[~rows], targets[~rows], best.prior, (best.penalty,))
+        for index, penalty in enumerate(penalties):
+            bent = _fit_curves(X[~rows], targets[~rows], ridge, best, penalty)
+            predictions[index, rows] = np.stack([each.predict(X[rows]) for each in bent], axis=1)
+    for penalty, value in zip(penalties, map(score, predictions), strict=True):
         if value > best.score:
             found, best.score = penalty, value
     return found
 
 
-def _fit_curves(X: sparse.csr_matrix, targets: np.ndarray, best: Choice, penalty: float) -> list[Curved]:
-    """A term with a curve for each output, from the plain one."""
-    ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
+def _fit_curves(
+    X: sparse.csr_matrix, targets: np.ndarray, ridge: LinearModels, best: Choice, penalty: float
+) -> list[Curved]:
+    """A term with a curve for each output, from the plain one of the same rows."""
     found = []
     for output, target in enumerate(targets.T):
         present, start = ~np.isnan(target), (ridge.causes[0, :, output], ridge.intercepts[0, output])
@@ -310,13 +303,15 @@ def _scale(fields: dict[str, Any]) -> Any:
     return SimpleNamespace(problem_type="regression", **{name: fields.get(name) for name in names})
 
 
-def _scorer(data: Prepared, metric: str) -> Callable[[np.ndarray, np.ndarray, dict[str, Any]], float]:
+def _scorer(
+    data: Prepared, metric: str, labels: np.ndarray, targets: np.ndarray, fields: dict[str, Any]
+) -> Callable[[np.ndarray], float]:
     """How good predictions `(rows, outputs)` on the scale of training are; greater is better. Of classes by the square
     error, which needs no threshold."""
 
-    def score(predictions: np.ndarray, labels: np.ndarray, fields: dict[str, Any]) -> float:
+    def score(predictions: np.ndarray) -> float:
         if data.task.kind != "regression":
-            return -float(np.nanmean((predictions - _targets(data, labels, fields)) ** 2))
+            return -float(np.nanmean((predictions - targets) ** 2))
         values = to_label_units(torch.from_numpy(predictions), _scale(fields)).numpy()
         return _combine(compute_metrics("regression", values, labels, data.task.names), metric)
 
