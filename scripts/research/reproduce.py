@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="where models are trained")
     parser.add_argument("--record", action="store_true", help="write docs/results/<task>.json")
     parser.add_argument(
-        "--release", action="store_true", help="copy the best seed of the default to model_cards/<task>"
+        "--release", action="store_true", help="copy the checkpoint of the default to model_cards/<task>"
     )
     parser.add_argument("--card", action="store_true", help="only write the card and plots of model_cards/<task> anew")
     parser.add_argument("--table", action="store_true", help="write docs/results.md, print the README's table")
@@ -128,8 +128,8 @@ def run_model(task: dict[str, Any], model: str, seeds: int, data_dir: Path, runs
     """Trains what is not yet trained; returns a record per seed and fold, and one per ensemble."""
     records = []
     for fold in folds_of(task):
-        folder = runs / task["name"] / model / (f"fold{fold}" if fold else "all")
-        common = flags_of(task, model, data_dir) | ({"fold": fold} if fold else {})
+        folder = folder_of(task, model, fold, runs)
+        common = flags_of(task, model, data_dir, fold)
         if model in _ENSEMBLES:
             records += _run_ensemble(task, model, common, seeds, folder, fold)
             continue
@@ -151,7 +151,7 @@ def models_of(task: dict[str, Any], data_dir: Path) -> list[str]:
 
 def load_task(task: dict[str, Any], fold: int | None, data_dir: Path) -> Prepared:
     """The data of a task, or of one of its folds."""
-    return prepare(instance(DataArguments, flags_of(task, "hybrid", data_dir) | ({"fold": fold} if fold else {})))
+    return prepare(instance(DataArguments, flags_of(task, "hybrid", data_dir, fold)))
 
 
 def folds_of(task: dict[str, Any]) -> list[int | None]:
@@ -160,9 +160,15 @@ def folds_of(task: dict[str, Any]) -> list[int | None]:
     return list(range(1, folds + 1)) if folds else [None]
 
 
-def flags_of(task: dict[str, Any], model: str, data_dir: Path) -> dict[str, Any]:
+def folder_of(task: dict[str, Any], model: str, fold: int | None, runs: Path) -> Path:
+    """Where a model is trained; its seeds, where there may be several, are folders inside."""
+    return runs / task["name"] / model / (f"fold{fold}" if fold else "all")
+
+
+def flags_of(task: dict[str, Any], model: str, data_dir: Path, fold: int | None = None) -> dict[str, Any]:
     """The flags of a run: of the default those that say what the table means, and no other."""
     common = {"data": str(data_dir / task["data"]), "disable_tqdm": not sys.stderr.isatty()} | MODELS[model]
+    common |= {"fold": fold} if fold else {}
     if model == "hybrid":
         return common | {name: value for name, value in task["flags"].items() if name in _OPEN}
     own = {"num_train_epochs": task["epochs"], "metric_for_best_model": task["metric"], "ensemble": 1}

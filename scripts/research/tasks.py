@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from comparison import TestSet, compare, outcome, read_predictions
 from matplotlib.figure import Figure
-from reproduce import ROOT, TASKS, folds_of, load_task, read_task, run_model
+from reproduce import ROOT, TASKS, folder_of, folds_of, load_task, read_task, run_model
 
 from lyra.errors import InputError
 
@@ -170,7 +170,7 @@ def run_task(task: dict[str, Any], models: list[str], data_dir: Path, runs: Path
 
 
 def _folder(runs: Path, task: dict[str, Any], model: str, fold: int | None) -> Path:
-    folder = runs / task["name"] / model / (f"fold{fold}" if fold else "all")
+    folder = folder_of(task, model, fold, runs)
     return folder if model == "hybrid" else folder / "0"
 
 
@@ -210,14 +210,17 @@ def report(records: list[dict[str, Any]]) -> str:
     """The tables of `docs/tasks.md`."""
     published = _published()
     parts = ["## Wins, ties, losses\n\n" + _counts(records)]
-    families = dict.fromkeys([_FIRST, *sorted(record["family"] for record in records)])
-    for family in families:
+    for family in _families(records):
         chosen = [record for record in records if record["family"] == family]
         head = ["task", "metric", "train", "test", *MODELS.values(), "over the best baseline", "published"]
         rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         rows += [f"{_line(record)} {published.get(record['task'], '')} |" for record in chosen]
         parts.append(f"## {family.capitalize().replace('_', ' ')}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _families(records: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys([_FIRST, *sorted(record["family"] for record in records)]))
 
 
 def _published() -> dict[str, str]:
@@ -277,7 +280,7 @@ def plot(records: list[dict[str, Any]], path: Path) -> None:
     """Each task a mark: the test score of the best baseline against Lyra's, by family and outcome."""
     figure = Figure(figsize=(7.2, 6), layout="constrained")
     axis = figure.subplots()
-    for number, family in enumerate(dict.fromkeys([_FIRST, *sorted(record["family"] for record in records)])):
+    for number, family in enumerate(_families(records)):
         for kind, marker in _MARKERS.items():
             points = [
                 (record["models"][best_baseline(record)]["test"], record["models"]["hybrid"]["test"])
