@@ -205,7 +205,7 @@ class Job:
         seconds = round(history[-1]["train_runtime"], 1)
         training = {"best_epoch": _best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
         if self.term is not None:
-            training["linear_term"] = self.term.join(model, data, str(args.metric_for_best_model))
+            training["linear_term"] = self.term.join(model, data)
         return self._score_and_write(output, args, model, training, history, compare=not is_member)
 
     def _train(

@@ -82,21 +82,21 @@ class LinearTerm:
             for name, values in self.curves.items():
                 model.curve.get_parameter(name).copy_(torch.from_numpy(values))
 
-    def join(self, model: LyraClassificationModel, data: Prepared, metric: str) -> dict[str, Any]:
-        """Puts the term beside the trained network, each with the share that validation prefers.
+    def join(self, model: LyraClassificationModel, data: Prepared) -> dict[str, Any]:
+        """Puts the term beside the trained network, each with the share by which the validation loss is the lowest. A
+        correlation would not do: it is the same beside a network that says nothing, which shrinks all predictions.
 
         Returns:
             For the record: the share of the network, and the scores of the term alone.
         """
-        metric = data.task.spec.selected_by if metric == "loss" else metric
         assert model.linear_term is not None
         with torch.no_grad():
             model.linear_term.weight.copy_(torch.from_numpy(self.weights))
         intercepts = torch.from_numpy(self.intercepts).float()
         terms = {split: _of_term(model, data, split) + intercepts for split in ("validation", "test")}
         network, term = _of_network(model, data, "validation"), terms["validation"]
-        goodness = [_goodness(model, data, share * network + (1 - share) * term, metric) for share in _SHARES]
-        share = _SHARES[int(np.nanargmax(goodness))] if np.isfinite(goodness).any() else 0.0
+        losses = [_loss(model, data, share * network + (1 - share) * term) for share in _SHARES]
+        share = _SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
         alone = {split: _scores(data, split, _outputs(model, latent)) for split, latent in terms.items()}
         self.share_out(model, share)
         return self.chosen | {"network_share": share} | alone
@@ -139,19 +139,19 @@ def _latent(
 @torch.no_grad()
 def _outputs(model: LyraClassificationModel, latent: torch.Tensor) -> np.ndarray:
     """The logits in label units, from latent values."""
-    curved = latent if model.curve is None else model.curve(latent.to(model.device)).cpu()
-    return to_label_units(curved, model.config).numpy()
+    return to_label_units(_curved(model, latent), model.config).numpy()
 
 
 @torch.no_grad()
-def _goodness(model: LyraClassificationModel, data: Prepared, latent: torch.Tensor, metric: str) -> float:
-    """How good latent values are on validation; greater is better. Of classes by their likelihood, since on few rows a
-    metric with a threshold is a matter of chance."""
-    if data.task.kind == "regression":
-        return _combine(_scores(data, "validation", _outputs(model, latent)), metric)
+def _loss(model: LyraClassificationModel, data: Prepared, latent: torch.Tensor) -> float:
+    """Of latent values, on validation."""
     labels = torch.from_numpy(data.label_array("validation"))
-    losses, present = head_losses(latent, labels, model.config, per_token=False)
-    return -float(reduce_losses(losses, present, None))
+    losses, present = head_losses(_curved(model, latent), labels, model.config, per_token=False)
+    return float(reduce_losses(losses, present, None))
+
+
+def _curved(model: LyraClassificationModel, latent: torch.Tensor) -> torch.Tensor:
+    return latent if model.curve is None else model.curve(latent.to(model.device)).cpu()
 
 
 def _combine(scores: dict[str, float], metric: str) -> float:

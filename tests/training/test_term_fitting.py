@@ -14,9 +14,12 @@ from lyra.alphabet_lyra import AMINO_ACIDS
 from lyra.cli import main
 from lyra.data import DataArguments, prepare
 from lyra.inference import compute_logits, load_model
+from lyra.inference.logits import logits_of_texts
+from lyra.training import ModelArguments
 from lyra.training.curve import Curved, bend, fit_curve
 from lyra.training.features import MOST_PAIRS, possible_features, token_ids
 from lyra.training.linear_term import fit_linear_term
+from lyra.training.model import build_model, label_fields
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
 from lyra.training.ridge import PENALTIES, fit_ridge, folds_of
 
@@ -124,6 +127,21 @@ def test_some_amino_acids_are_alike():
     place = AMINO_ACIDS.index
     assert alike[place("D"), place("E")] > alike[place("D"), place("W")]
     np.testing.assert_allclose(np.diag(alike), 1)
+
+
+def test_a_network_that_says_nothing_does_not_shrink_the_predictions(tmp_path):
+    sequences = variants(rows=150)
+    data = table(tmp_path, sequences, additive(sequences))
+    settings = ModelArguments(config_overrides=["hidden_size=8", "state_size=4"])
+    term = fit_linear_term(data, "spearman", "positions", "none", label_fields(settings, data))
+    model = build_model(settings, data, lambda head, config: head(config), term).eval()
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.mul_(1e-3)  # a correlation hardly sees such a network
+    record = term.join(model, data)
+    assert record["network_share"] <= 0.1
+    predicted = np.stack(logits_of_texts(model, data.tokenizer, data.sequences["validation"]).logits)
+    assert predicted.std() > 0.5 * data.label_array("validation").std()
 
 
 def test_equal_sequences_share_a_fold():
