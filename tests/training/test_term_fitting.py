@@ -229,7 +229,7 @@ def test_additive_effects_are_found_at_once(tmp_path, capsys):
     sequences = variants(rows=300)
     path = write(tmp_path / "t.csv", sequence=sequences, label=100 * additive(sequences) - 7)
     record = train(path, tmp_path / "out")
-    assert record["test"]["spearman"] > 0.9 and record["test"]["r2"] > 0.5
+    assert record["test"]["spearman"] > 0.9 and record["test"]["r2"] > 0.8
     term = record["linear_term"]
     assert term["features"] in ("positions", "pairs") and term["test"]["spearman"] > 0.9
     assert record["hyperparameters"]["label_transform"] == "mean of both"
