@@ -12,6 +12,7 @@ from ..data.preparation import Prepared
 from ..linear_lyra import longest_word, token_vectors
 
 MOST_PAIRS = 250
+_PART_ROWS = 4096
 _UNALIGNED = 0.4  # share of positions that differ from the most common letters, above which positions may mean little
 
 
@@ -45,30 +46,31 @@ class AlignedFeatures:
             "linear_length": len(reference),
             "linear_sites": list(map(int, sites)) if len(self.pairs) else None,
         }
-        self._vectors = token_vectors(alphabet).numpy().astype(np.float64)
-        self.offset = np.concatenate([self._vectors[reference].ravel(), self._products(reference[None]).ravel()])
+        vectors = token_vectors(alphabet).numpy().astype(np.float64)
+        self._tokens = len(vectors)
+        self._letters = sparse.csr_matrix(vectors)
+        blocks = [self._letters[reference]]
+        if len(self.pairs):
+            self._products = sparse.kron(self._letters, self._letters, format="csr")  # of each two tokens
+            blocks.append(self._products[self._codes(reference[None])[0]])
+        self.offset = np.concatenate([block.toarray().ravel() for block in blocks])
 
     def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
         letters = np.stack(ids)
-        rows, positions = np.nonzero(letters != self.reference)
-        changes = self._vectors[letters[rows, positions]] - self._vectors[self.reference[positions]]
-        single = _place(rows, positions, changes, len(letters), len(self.reference))
+        parts = np.array_split(letters, -(-len(letters) // _PART_ROWS))
+        return sparse.vstack([self._matrix(part) for part in parts]).tocsr()
+
+    def _matrix(self, letters: np.ndarray) -> sparse.csr_matrix:
+        single = _changes(letters, self.reference, self._letters)
         if not len(self.pairs):
             return single
-        first, second = self.pairs.T
-        differs = letters != self.reference
-        rows, pairs = np.nonzero(differs[:, first] | differs[:, second])
-        changes = self._outer(letters[rows, first[pairs]], letters[rows, second[pairs]])
-        changes = changes - self._outer(self.reference[first[pairs]], self.reference[second[pairs]])
-        return sparse.hstack([single, _place(rows, pairs, changes, len(letters), len(self.pairs))]).tocsr()
+        codes, reference = self._codes(letters), self._codes(self.reference[None])[0]
+        return sparse.hstack([single, _changes(codes, reference, self._products)]).tocsr()
 
-    def _products(self, letters: np.ndarray) -> np.ndarray:
+    def _codes(self, letters: np.ndarray) -> np.ndarray:
+        """The row of `_products` of each pair of positions, `(rows, pairs)`."""
         first, second = self.pairs.T
-        return self._outer(letters[:, first], letters[:, second])
-
-    def _outer(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        products = self._vectors[first][..., :, None] * self._vectors[second][..., None, :]
-        return products.reshape(*first.shape, self._vectors.shape[1] ** 2)
+        return letters[:, first].astype(np.int64) * self._tokens + letters[:, second]
 
 
 class WordFeatures:
@@ -140,11 +142,11 @@ def token_ids(data: Prepared, split: str) -> list[np.ndarray]:
     return [np.asarray(ids) for ids in data.dataset[split]["input_ids"]]
 
 
-def _place(rows: np.ndarray, blocks: np.ndarray, values: np.ndarray, count: int, places: int) -> sparse.csr_matrix:
-    """`values` `(entries, size)` in the blocks of `size` columns that they belong to, `(count, places * size)`."""
-    size = values.shape[1]
-    columns = blocks[:, None] * size + np.arange(size)
-    shape = (count, places * size)
-    matrix = sparse.csr_matrix((values.ravel(), (np.repeat(rows, size), columns.ravel())), shape=shape)
-    matrix.eliminate_zeros()
-    return matrix
+def _changes(tokens: np.ndarray, reference: np.ndarray, vectors: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The vectors of tokens `(rows, places)`, less those of the reference, side by side: `(rows, places * size)`, and
+    sparse all along, as those of pairs of letters would fill the memory."""
+    size = vectors.shape[1]
+    rows, places = np.nonzero(tokens != reference)
+    changes = (vectors[tokens[rows, places]] - vectors[reference[places]]).tocoo()
+    columns = places[changes.row] * size + changes.col
+    return sparse.csr_matrix((changes.data, (rows[changes.row], columns)), shape=(len(tokens), len(reference) * size))

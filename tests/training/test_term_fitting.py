@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from lyra.inference import compute_logits, load_model
 from lyra.inference.logits import logits_of_texts
 from lyra.training import ModelArguments
 from lyra.training.curve import Curved, bend, fit_curve
-from lyra.training.features import MOST_PAIRS, possible_features, token_ids
+from lyra.training.features import MOST_PAIRS, AlignedFeatures, possible_features, token_ids
 from lyra.training.linear_term import fit_linear_term
 from lyra.training.model import build_model, label_fields
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
@@ -317,3 +318,15 @@ def test_sequences_that_are_alike_have_none(tmp_path, capsys):
     path = write(tmp_path / "t.csv", sequence=sequences, label=RNG.normal(size=40), split=splits)
     record = train(path, tmp_path / "out")
     assert "linear_term" not in record and "linear term: none" in capsys.readouterr().out
+
+
+def test_pairs_of_unrelated_sequences_stay_sparse():
+    rng = np.random.default_rng(0)
+    letters, reference = rng.integers(3, 23, (1000, 20)), rng.integers(3, 23, 20)
+    features = AlignedFeatures("protein", reference, range(20))
+    tracemalloc.start()
+    matrix = features.matrix(list(letters))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert matrix.shape == (1000, 20 * 20 + 190 * 400)
+    assert peak < 1000 * 190 * 400 * 8 / 4  # a quarter of the products, written out
