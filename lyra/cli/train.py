@@ -159,9 +159,9 @@ def _recorded(argv: list[str]) -> list[str]:
 def _print_metrics(record: dict[str, Any]) -> None:
     chosen = f"epoch {record['best_epoch']:g}" if "best_epoch" in record else f"{len(record['members'])} members"
     print(f"\nselected by validation {record['selected_by']}, {chosen}")
-    columns = {"validation": record["validation"], "test": record["test"]}
-    if linear := record.get("linear"):
-        columns |= {"linear, validation": linear["validation"], "linear, test": linear["test"]}
+    from ..hub.card import score_columns
+
+    columns = score_columns(record)
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
     width = max(map(len, names), default=0)
     print("  ".join([" " * width, *(f"{title:>10}" for title in columns)]))
@@ -171,7 +171,8 @@ def _print_metrics(record: dict[str, Any]) -> None:
         print("  ".join([f"{name:{width}}", *aligned]))
     if term := record.get("linear_term"):
         key = record["selected_by"]
-        alone = ", ".join(f"{split} {key} {term[split].get(key, math.nan):.4f}" for split in ("validation", "test"))
+        splits = [split for split in ("validation", "test") if split in term]
+        alone = ", ".join(f"{split} {key} {term[split].get(key, math.nan):.4f}" for split in splits)
         print(f"linear term alone: {alone}; weight of the network beside it: {term['network_share']}")
     for warning in record.get("warnings", []):
         print(f"warning: {warning}")

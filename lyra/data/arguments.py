@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from ..alphabet_lyra import get_alphabet
 from ..errors import InputError, check_choices
 from ..tasks import TASKS
+from .schemes import SPLIT_SCHEMES, Scheme
+
+_FOLDS = 5
+_PARTNERS = ("folds", "group_column", "pair_column")  # flags that do not go with every split
 
 
 @dataclass
@@ -81,7 +85,34 @@ class DataArguments:
     test_fraction: float = field(
         default=0.1, metadata={"help": "Fraction of rows for testing if the table has no such split."}
     )
+    split: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the test split is: the rows of a column, random ones, whole clusters of similar sequences, "
+            "mutated positions (every K-th, a stretch, or random ones), or rows with many mutations. By default a "
+            "column of splits, or random rows.",
+            "choices": tuple(SPLIT_SCHEMES),
+        },
+    )
     split_seed: int = field(default=0, metadata={"help": "Seed of the random split."})
+    wild_type: str | None = field(
+        default=None,
+        metadata={"help": "Sequence from which mutations are counted; by default the most frequent letters."},
+    )
+    train_mutations: int | None = field(
+        default=None,
+        metadata={"help": "Of --split mutations: the most that a training row may have; by default by --test_fraction."},
+    )
+    identity: float = field(
+        default=0.5, metadata={"help": "Of --split cluster: from which on two sequences are in one cluster."}
+    )
+    identity_by: str = field(
+        default="edits",
+        metadata={
+            "help": "How --split cluster compares sequences: all pairs by their edit distance, or by MMseqs2.",
+            "choices": ("edits", "mmseqs"),
+        },
+    )
     group_column: str | None = field(
         default=None, metadata={"help": "Column, such as gene; random splits keep rows with the same value together."}
     )
@@ -91,6 +122,13 @@ class DataArguments:
     fold: str | None = field(
         default=None,
         metadata={"help": "Fold to use as the test split: from 1 to --folds, or a value of --split_column."},
+    )
+    cross_validate: bool = field(
+        default=False,
+        metadata={
+            "help": "Train a model for each of --folds (by default 5) or each value of --split_column, then one on all "
+            "rows; scores are means over the folds."
+        },
     )
     drop_leaked: bool = field(
         default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
@@ -109,9 +147,12 @@ class DataArguments:
         self.scored_residues = None if self.scored_residues is None else str(self.scored_residues)
         if self.sequence_id_column is not None and self.labels is None:
             raise InputError("--sequence_id_column: expected --labels with it")
+        self._check_scheme()
+        if self.cross_validate and self.fold is not None:
+            raise InputError("--fold: not with --cross_validate, which tests on each fold in turn")
         if self.folds is None and self.fold is not None and self.split_column is None:
             raise InputError("--fold: expected --folds with it, or --split_column with a column of folds")
-        if self.folds is not None and not 1 <= self.fold_number <= self.folds >= 2:
+        if self.folds is not None and not (self.learns_all or 1 <= self.fold_number <= self.folds) or (self.folds or 2) < 2:
             raise InputError(
                 f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}"
             )
@@ -126,6 +167,32 @@ class DataArguments:
                 get_alphabet(self.alphabet)
             except ValueError as error:
                 raise InputError(f"--alphabet: {error}") from None
+
+    def _check_scheme(self) -> None:
+        """Checks what goes with `split`, and fills in the folds that it makes."""
+        scheme = SPLIT_SCHEMES[self.split] if self.split else Scheme(("split_column",), _PARTNERS)
+        for name in {name: None for each in SPLIT_SCHEMES.values() for name in each.flags}:
+            given = getattr(self, name) != type(self).__dataclass_fields__[name].default
+            if given and name not in scheme.flags:
+                needed = " or ".join(f"--split {key}" for key, each in SPLIT_SCHEMES.items() if name in each.flags)
+                raise InputError(f"--{name}: only with {needed}")
+        for name in _PARTNERS:
+            if getattr(self, name) is not None and name not in scheme.takes:
+                raise InputError(f"--split {self.split}: not with --{name}")
+        if not 0 < self.identity <= 1:
+            raise InputError(f"--identity: expected a number above 0 and at most 1, got {self.identity}")
+        if self.cross_validate and self.split_column is None:
+            if "folds" not in scheme.takes:
+                raise InputError(f"--cross_validate: --split {self.split} makes no folds; --split_column names some")
+            self.folds = self.folds or _FOLDS
+        if scheme.folds is not None:
+            self.folds = self.folds or scheme.folds
+            self.fold = self.fold or (None if self.cross_validate else "1")
+
+    @property
+    def learns_all(self) -> bool:
+        """Whether no fold is left out for testing, as in the last model of a cross-validation."""
+        return self.cross_validate and self.fold is None
 
     @property
     def fold_number(self) -> int:

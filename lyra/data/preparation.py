@@ -41,7 +41,8 @@ class CheckedData:
         sequence_columns: where the sequences were, of pairs both.
         sequences: of each split, without white space; of pairs as `PairAlphabet.align` writes them.
         labels: of each split, in the same order: numbers, or lists of them.
-        rows: the original rows of each split, in the same order.
+        rows: the original rows of each split, in the same order; of a model that learns from all rows none for the test.
+        numbers: of each of these rows, among those that are left of the table.
         notes: what was found or decided, a line each.
     """
 
@@ -52,6 +53,7 @@ class CheckedData:
     sequences: dict[str, list[str]]
     labels: dict[str, list[Any]]
     rows: dict[str, list[Row]]
+    numbers: dict[str, list[int]]
     sha256: str
     source: str
     notes: list[str]
@@ -60,6 +62,11 @@ class CheckedData:
     def letters(self) -> str:
         """The letters of the training sequences."""
         return "".join(sorted(set().union(*map(set, self.sequences["train"]))))
+
+    @property
+    def scored(self) -> list[str]:
+        """The splits that a model is scored on."""
+        return [split for split in ("validation", "test") if self.rows[split]]
 
 
 @dataclass
@@ -107,18 +114,22 @@ def check(args: DataArguments) -> CheckedData:
     columns = find_columns(table, args)
     if args.decimal == ",":
         read_decimal_commas(table, columns)
-    if args.fold is None or args.folds is not None:  # of a column of folds, the rows that are left count
+    if args.split not in (None, "column"):
+        table.splits = None  # of a folder with a file for each
+    elif args.folds is not None or not (args.fold or args.cross_validate):  # of folds, the rows that are left count
         table.splits = read_splits(table, columns, args)
+        if table.splits is not None and args.folds is not None:
+            raise InputError(f"{table.source}: --folds needs a table without a split; --split random ignores it")
     notes += filter_rows(table, columns, args.where or [])
     if args.missing_labels == "skip":
         notes += skip_unlabelled(table, columns)
-    if args.fold is not None and args.folds is None:
+    if args.fold is not None and args.folds is None and args.split in (None, "column"):
         table.splits = read_fold(table, columns, args.fold, notes)
     sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
     labels, task = _check_labels(table, columns, args, sequences, notes)
     splits = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
-    indices = rows_by_split(table, task, labels, splits, columns.group, notes)
+    indices = rows_by_split(table, task, labels, splits, columns.group, notes, args.learns_all)
     notes += unused_columns(table, columns, args.where or [])
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
@@ -133,6 +144,7 @@ def check(args: DataArguments) -> CheckedData:
         sequences=by_split(texts),
         labels=by_split(labels),
         rows=by_split(table.rows),
+        numbers=indices,
         sha256=table.sha256,
         source=table.source,
         notes=notes,

@@ -1,6 +1,7 @@
 """The split of every row: given, drawn at random or by folds, and checked for leaks."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .cells import is_missing
 from .columns import Columns
 from .labels import IGNORE_INDEX, class_text
 from .loading import SPLIT_NAMES, Table
+from .schemes import SPLIT_SCHEMES
 
 SPLITS = ("train", "validation", "test")
 _MAX_NAMED = 10
@@ -24,6 +26,8 @@ def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str
     Raises:
         InputError: naming the row whose split is none.
     """
+    if args.split == "column" and columns.split is None:
+        raise InputError(f"--split column: {table.source} has none with a usual name; --split_column names it")
     if table.splits is not None or columns.split is None:
         return table.splits
     values = [row.get(columns.split) for row in table.rows]
@@ -72,28 +76,35 @@ def assign_splits(
     args: DataArguments,
     notes: list[str],
 ) -> list[str]:
-    """The split of every row; what was decided is added to the notes.
+    """The split of every row, or `"dropped"`; what was decided is added to the notes.
 
-    Rows that are not yet in a split are drawn at random: equal sequences together, those of a group together, and of
-    every class about the same share.
+    Rows that are not yet in a split are drawn at random: equal sequences together, those of a group or cluster together,
+    and of every class about the same share.
 
     Raises:
         InputError: if folds are asked for that cannot be made.
     """
-    splits = list(table.splits or ["train"] * len(sequences))
+    scheme = SPLIT_SCHEMES[args.split or "random"]
+    if scheme.divide is not None:
+        splits = scheme.divide(table, sequences, args, notes)
+    else:
+        splits = list(table.splits or ["train"] * len(sequences))
     groups = None if columns.group is None else [_group(row.get(columns.group)) for row in table.rows]
-    blocks, strata = _blocks(sequences, groups), _strata(labels, task)
-    if table.splits is None:
+    clusters = scheme.group and scheme.group(table, sequences, args, notes)
+    blocks, strata = _blocks(sequences, groups, clusters), _strata(labels, task)
+    if table.splits is None and args.split is None:
         kept = "equal sequences" if groups is None else f"equal sequences and rows of one {columns.group!r}"
         notes.append(
             f"split: the table has no column of splits; rows are drawn at random, {kept} together (--split_seed)"
         )
-    elif groups is not None and (straddling := _straddling(groups, splits)):
+    elif groups is not None and table.splits is not None and (straddling := _straddling(groups, splits)):
         notes.append(f"split: {straddling} values of {columns.group!r} have rows in more than one split of the table")
-    if args.folds is not None:
-        notes.append(_take_fold(table, args, splits, blocks, strata))
+    if args.fold is not None and args.folds is not None and scheme.divide is None:
+        notes.append(_take_fold(args, splits, blocks, strata))
     available = splits.count("train")
     drawn = [split for split in ("test", "validation") if split not in splits]
+    if args.learns_all:
+        drawn.remove("test")
     for number, split in enumerate(drawn):
         wanted = round((args.test_fraction if split == "test" else args.validation_fraction) * available)
         draw = _Draw(blocks, strata, splits, split, args.split_seed)
@@ -107,7 +118,7 @@ def assign_splits(
     return splits
 
 
-def _blocks(sequences: list[str], groups: list[str | None] | None) -> list[list[int]]:
+def _blocks(sequences: list[str], *groupings: Sequence[str | None] | None) -> list[list[int]]:
     """The rows that stay together, in the order of their first one: those of equal sequences, and those of a group."""
     parent = list(range(len(sequences)))
 
@@ -117,7 +128,7 @@ def _blocks(sequences: list[str], groups: list[str | None] | None) -> list[list[
             row = parent[row]
         return row
 
-    for keys in ([sequence.upper() for sequence in sequences], groups or []):
+    for keys in ([sequence.upper() for sequence in sequences], *filter(None, groupings)):
         first: dict[str, int] = {}
         for row, key in enumerate(keys):
             if key is not None:
@@ -158,10 +169,8 @@ def _straddling(groups: list[str | None], splits: list[str]) -> int:
     return sum(len(each) > 1 for each in found.values())
 
 
-def _take_fold(table: Table, args: DataArguments, splits: list[str], blocks: list[list[int]], strata: list[int]) -> str:
+def _take_fold(args: DataArguments, splits: list[str], blocks: list[list[int]], strata: list[int]) -> str:
     """Makes one of `args.folds` parts of the rows the test split, in place."""
-    if "test" in splits or "validation" in splits:
-        raise InputError(f"{table.source}: --folds needs a table without a split, this one has one")
     draw = _Draw(blocks, strata, splits, "test", args.split_seed)
     if args.folds > len(draw.blocks):  # type: ignore[operator]
         raise InputError(
@@ -251,7 +260,8 @@ def check_leaks(splits: list[str], sequences: list[str], labels: list[Any], drop
     rows, and conflicting labels, are added to the notes."""
     rows: dict[str, list[int]] = defaultdict(list)
     for index, sequence in enumerate(sequences):
-        rows[sequence.upper()].append(index)
+        if splits[index] in SPLITS:
+            rows[sequence.upper()].append(index)
     repeated = [indices for indices in rows.values() if len(indices) > 1]
     conflicting = [indices for indices in repeated if any(not _same(labels[i], labels[indices[0]]) for i in indices)]
     if conflicting:
@@ -276,22 +286,32 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def rows_by_split(
-    table: Table, task: Task, labels: list[Any], splits: list[str], group: str | None, notes: list[str]
+    table: Table,
+    task: Task,
+    labels: list[Any],
+    splits: list[str],
+    group: str | None,
+    notes: list[str],
+    without_test: bool = False,
 ) -> dict[str, list[int]]:
     """The indices of the rows of each split; a note says of classes that a split lacks.
+
+    Args:
+        without_test: whether there is no test split.
 
     Raises:
         InputError: if a split is empty or has too few different labels.
     """
     indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
-    for split in SPLITS:
+    needed_splits = SPLITS[:2] if without_test else SPLITS
+    for split in needed_splits:
         if not indices[split]:
             needed = "sequences" if group is None else f"values of {group!r}"
             raise InputError(
                 f"{table.source}: the {split} split has no rows ({len(table.rows)} rows in the table); "
                 f"at least three different {needed} are needed"
             )
-    for split in SPLITS:
+    for split in needed_splits:
         values = [np.asarray(labels[i], dtype=float).reshape(-1, task.num_outputs) for i in indices[split]]
         joined = np.concatenate(values)
         _check_distinct(table, task, joined, split)

@@ -15,6 +15,10 @@ from ..tasks import TASKS
 
 _TEMPLATE = Path(__file__).with_name("card_template.md")
 SCORED_ONCE = "The test split was scored once, with the selected model."
+_TESTED_BY_FOLDS = (
+    "It learned from all rows and was not tested itself. The scores are of models of the same settings, one for each "
+    "fold of the rows, that learned from the other folds and were scored on this one once."
+)
 # Only notes on how rows were used go into the card; the others are about the columns of the table.
 _DATA_NOTE = re.compile(r"(?:split|duplicates): (.*)|(rows: .* where .*)|labels: (of the residues .*|1 above .*)")
 _EXAMPLE = 30
@@ -63,7 +67,7 @@ def model_card(
         outputs_name="Classes" if spec.kind == "classification" else "Outputs",
         outputs=", ".join(map(code, record["outputs"])),
         selection=_selection(record),
-        test_use=test_use,
+        test_use=_TESTED_BY_FOLDS if "cross_validation" in record else test_use,
         scope=_scope(record),
         warnings=[escape(warning[0].upper() + warning[1:]) for warning in record.get("warnings", [])],
         metrics=_metrics(record),
@@ -81,8 +85,25 @@ def model_card(
 
 
 def scores_of(record: dict[str, Any]) -> dict[str, float]:
-    """The test scores that a card's metadata have."""
-    return {key: value for key, value in record["test"].items() if key in METRICS}
+    """The scores that a card's metadata have: of the test split, or of cross-validation the means."""
+    scores = record["test"]
+    if folds := record.get("cross_validation"):
+        scores = {key: each["mean"] for key, each in folds["scores"].items()}
+    return {key: value for key, value in scores.items() if key in METRICS}
+
+
+def score_columns(record: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores by the title of their column, beside those of the linear model where there is one."""
+    if folds := record.get("cross_validation"):
+        count, columns = len(folds["folds"]), {}
+        for of, scores in (("", folds["scores"]), ("linear, ", folds["linear"] or {})):
+            columns[f"{of}mean of {count} folds"] = {key: each["mean"] for key, each in scores.items()}
+            columns[f"{of}standard deviation"] = {key: each["std"] for key, each in scores.items()}
+        return {title: scores for title, scores in columns.items() if scores}
+    columns = {"validation": record["validation"], "test": record["test"]}
+    if linear := record.get("linear"):
+        columns |= {"linear, validation": linear["validation"], "linear, test": linear["test"]}
+    return columns
 
 
 def _sentences(notes: list[str]) -> Iterator[str]:
@@ -98,7 +119,7 @@ def _results(record: dict[str, Any]) -> list[EvalResult]:
             task_type=TASKS[record["task"]].pipeline_tag,
             dataset_type=record["data"]["hub_id"] or "custom",
             dataset_name=record["data"]["name"],
-            dataset_split="test",
+            dataset_split="cross-validation" if "cross_validation" in record else "test",
             metric_type=key,
             metric_name=metric_title(key, record),
             metric_value=round(value, 6),
@@ -112,6 +133,8 @@ def _scope(record: dict[str, Any]) -> str:
     residues = record.get("labelled_residues")
     if residues is None:
         return "Every metric is computed over the whole split."
+    if not residues["test"]:
+        return "Every metric is computed over all labelled residues of a fold."
     return (
         f"Every metric is computed over the labelled residues of the whole split: {residues['validation']:,} for "
         f"validation and {residues['test']:,} for test."
@@ -120,11 +143,9 @@ def _scope(record: dict[str, Any]) -> str:
 
 def _metrics(record: dict[str, Any]) -> str:
     """The table of scores, beside those of the linear model where there is one."""
-    columns = {"validation": record["validation"], "test": record["test"]}
-    if linear := record.get("linear"):
-        columns |= {"linear model, validation": linear["validation"], "linear model, test": linear["test"]}
+    columns = score_columns(record)
     lines = [f"| metric | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for key in record["test"]:
+    for key in list(columns.values())[1]:
         lines.append(_rows([(metric_title(key, record), *(number(scores.get(key)) for scores in columns.values()))]))
     return "\n".join(lines)
 
@@ -134,11 +155,11 @@ def _linear_term(record: dict[str, Any]) -> str:
     term, key = record.get("linear_term"), record["selected_by"]
     if term is None:
         return ""
-    alone = [f"{split} {title(key)} {number(term[split].get(key))}" for split in ("validation", "test")]
+    alone = [f"{split} {title(key)} {number(term[split].get(key))}" for split in ("validation", "test") if split in term]
     curve = ", and a curve over it" if term["curve"] else ""
     return (
         f"Beside the network stands a linear term ({term['features']}, prior: {term['prior']}{curve}). Alone it has "
-        f"{alone[0]} and {alone[1]}; the weight of the network beside it, chosen on validation, is "
+        f"{' and '.join(alone)}; the weight of the network beside it, chosen on validation, is "
         f"{term['network_share']}."
     )
 

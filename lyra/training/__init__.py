@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "arguments": ("ModelArguments",),
-        "job": ("train",),
+        "run": ("train",),
         "trainer": ("LyraTrainer", "LyraTrainingArguments", "parameter_groups"),
     },
 )

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import LOCK, compare_fingerprint, file_sha256, read_json, sync, write_json
 
-CHECKPOINTS, MEMBERS = "checkpoints", "members"
+CHECKPOINTS, MEMBERS, FOLDS = "checkpoints", "members", "folds"
 _TO_REMOVE, _RECORD = ".partial", "metrics.json"
 _CHECKSUMS, _FINGERPRINT, _STATE = "complete.json", "run.json", "trainer_state.json"
 
@@ -55,7 +55,7 @@ def check_members(output: Path, members: int) -> None:
 
 def _is_run(output: Path) -> bool:
     """Whether a folder holds a run, or what is left of one, and not somebody's other work."""
-    if (output / CHECKPOINTS / _FINGERPRINT).exists() or any(map(_is_run, _members(output))):
+    if (output / CHECKPOINTS / _FINGERPRINT).exists() or any(map(_is_run, _runs_inside(output))):
         return True
     for name, key, value in ((_RECORD, "versions", "lyra-bio"), ("config.json", "model_type", "lyra")):
         if (output / name).is_file() and value in (read_json(output / name).get(key) or ()):
@@ -63,15 +63,17 @@ def _is_run(output: Path) -> bool:
     return False
 
 
-def _members(output: Path) -> list[Path]:
-    return [folder for folder in output.glob(f"{MEMBERS}/*") if folder.name.isdigit() and folder.is_dir()]
+def _runs_inside(output: Path) -> list[Path]:
+    """The members of an ensemble and the folds of a cross-validation."""
+    folders = [*output.glob(f"{MEMBERS}/*"), *output.glob(f"{FOLDS}/*")]
+    return [folder for folder in folders if folder.name.isdigit() and folder.is_dir()]
 
 
 def remove_run(output: Path) -> None:
     """Removes what would make a new run in a folder look finished or begun; its other files are replaced at the end."""
     (output / _RECORD).unlink(missing_ok=True)
     (output / CHECKPOINTS / _FINGERPRINT).unlink(missing_ok=True)
-    for folder in (*_checkpoints(output), *_members(output)):
+    for folder in (*_checkpoints(output), *_runs_inside(output)):
         shutil.rmtree(folder)
 
 

@@ -19,7 +19,7 @@ def find_problems(data: Prepared, record: dict[str, Any], logits: np.ndarray) ->
 
     Args:
         record: of the run.
-        logits: `(items, outputs)` for the test split.
+        logits: `(items, outputs)` for the test split, or where there is none for validation.
     """
     learned = [*_without_variation(data, logits), *_like_chance(data, record)]
     if learned:
@@ -37,12 +37,12 @@ _ADVICE = {
 
 
 def _without_variation(data: Prepared, logits: np.ndarray) -> list[str]:
-    labels, item = data.label_array("test"), "residue" if data.task.per_token else "row"
+    labels, item = data.label_array(data.scored[-1]), "residue" if data.task.per_token else "row"
     if data.task.kind == "classification":
         kept = labels != IGNORE_INDEX
         chosen = np.unique(logits[kept].argmax(axis=1))
         if len(chosen) == 1 < len(np.unique(labels[kept])):
-            return [f"class {data.task.names[int(chosen[0])]!r} is predicted for every test {item}"]
+            return [f"class {data.task.names[int(chosen[0])]!r} is predicted for every {data.scored[-1]} {item}"]
         return []
     if data.task.kind == "multilabel":
         return []
@@ -101,7 +101,7 @@ def _behind_linear(record: dict[str, Any]) -> list[str]:
 
 def _rare_classes(data: Prepared) -> list[str]:
     """Of a class with a handful of test rows no score can be told."""
-    labels = data.label_array("test")
+    labels = data.label_array(data.scored[-1])
     if data.task.kind == "regression":
         return []
     if data.task.kind == "classification":
@@ -114,4 +114,4 @@ def _rare_classes(data: Prepared) -> list[str]:
     if not rare:
         return []
     named = ", ".join(f"{name!r} {count}" for count, name in rare[:_MAX_NAMED]) + ", ..." * (len(rare) > _MAX_NAMED)
-    return [f"few test {item} have these classes, so that scores that depend on them are uncertain: {named}"]
+    return [f"few {data.scored[-1]} {item} have these classes, so that scores that depend on them are uncertain: {named}"]

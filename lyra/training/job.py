@@ -1,12 +1,11 @@
-"""The job behind `lyra train`: from checked data to a scored checkpoint."""
+"""One model, or one ensemble: from checked data to a scored checkpoint."""
 
 import copy
-import gc
 import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError  # what `weights_only` raises for other things than tensors
@@ -18,22 +17,20 @@ from safetensors import SafetensorError
 from transformers import set_seed
 
 from ..data.arguments import DataArguments
-from ..data.preparation import CheckedData, Prepared, check, encode
+from ..data.preparation import Prepared
 from ..errors import InputError, OutputError, one_line
-from ..files import compare_fingerprint, locked, read_json
-from ..hub.publishing import publish, repository_of
+from ..files import compare_fingerprint, read_json
 from ..inference.loading import load_model
 from ..inference.logits import logits_of_texts
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
-from .arguments import ModelArguments, check_arguments
+from .arguments import ModelArguments
 from .budget import usual_ensemble, usual_epochs, usual_patience
 from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
     CHECKPOINTS,
     MEMBERS,
     check_members,
-    check_output,
     checkpoint_to_resume,
     is_finished,
     last_checkpoint,
@@ -65,69 +62,42 @@ _SETTINGS = (
 _MIN_FREE_BYTES = 1 << 20  # less than a checkpoint
 
 
-def train(
+def run_job(
+    data: Prepared,
     data_args: DataArguments,
     model_args: ModelArguments,
     args: LyraTrainingArguments,
-    command: str = "lyra.train",
-    build: Build = lambda head, config: head(config),
-    data: CheckedData | None = None,
+    command: str,
+    build: Build,
+    cross_validation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
+    """Trains one model, or the members of an ensemble and what they are together, into `args.output_dir`.
 
-    Each member of an ensemble is such a run of its own, in `members/` of `args.output_dir`.
+    Each member is such a run of its own, in `members/`.
 
     Args:
-        command: how the run was started, for the record.
-        build: makes a new model of a head's class and a config; to train another architecture on the same terms.
-        data: what `check(data_args)` returned, where that was called before.
+        cross_validation: of the same settings, for the record and the card.
 
     Returns:
-        The record that `metrics.json` holds.
-
-    Raises:
-        InputError: for wrong arguments or data, before anything is written.
+        The record, of the first process only.
     """
     started = time.monotonic()
-    args = copy.copy(args)
-    check_arguments(vars(args) | vars(data_args) | vars(model_args))
-    output = Path(args.output_dir)  # type: ignore[arg-type]
-    main = args.process_index == 0
+    args, output, main = copy.copy(args), Path(args.output_dir), args.process_index == 0  # type: ignore[arg-type]
+    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
+    args.greater_is_better = greater_is_better(args.metric_for_best_model)
     if main:
-        overwrite = args.overwrite_output_dir
-        check_output(output, args.resume, args.resume_from_checkpoint, overwrite)
-    # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
-    repository = None
-    if main and args.push_to_hub:
-        repository = repository_of(args.hub_model_id or output.absolute().name, args.hub_token)
-    args.push_to_hub = False
-    with locked(output) if main else nullcontext():
-        prepared = encode(check(data_args) if data is None else data)
-        args.metric_for_best_model = _selection_metric(args.metric_for_best_model, prepared)
-        args.greater_is_better = greater_is_better(args.metric_for_best_model)
+        print(*data.notes, sep="\n", flush=True)
+    members = _choose_budget(data, model_args, args)
+    if main and args.max_steps < 0:
+        print(f"epochs: at most {args.num_train_epochs:g}, members: {members}", flush=True)
+    _check_plan(output, data, model_args, args, build, members)
+    term = _linear_term(data, model_args, args)
+    if args.overwrite_output_dir:
         if main:
-            print(*prepared.notes, sep="\n", flush=True)
-        members = _choose_budget(prepared, model_args, args)
-        if main and args.max_steps < 0:
-            print(f"epochs: at most {args.num_train_epochs:g}, members: {members}", flush=True)
-        _check_plan(output, prepared, model_args, args, build, members)
-        term = _linear_term(prepared, model_args, args)
-        if args.overwrite_output_dir:
-            if main:
-                remove_run(output)
-            PartialState().wait_for_everyone()  # no process may take the old run for its own
-        job = Job(prepared, data_args, model_args, args, build, members, term, command, started)
-        record = job.run_ensemble(output) if members > 1 else job.run(output, args)
-        state = PartialState()
-        state.wait_for_everyone()
-        gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
-        state.destroy_process_group()  # a rank that just ended could abort the others
-    if repository is not None:
-        try:
-            publish(str(output), repository, private=bool(args.hub_private_repo), token=args.hub_token)
-        except InputError as error:
-            raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
-    return record
+            remove_run(output)
+        PartialState().wait_for_everyone()  # no process may take the old run for its own
+    job = Job(data, data_args, model_args, args, build, members, term, command, started, cross_validation)
+    return job.run_ensemble(output) if members > 1 else job.run(output, args)
 
 
 def _choose_budget(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> int:
@@ -169,6 +139,7 @@ class Job:
     term: LinearTerm | None
     command: str
     started: float
+    cross_validation: dict[str, Any] | None
 
     def run(self, output: Path, args: LyraTrainingArguments, is_member: bool = False) -> dict[str, Any]:
         """Trains one model into a folder; returns its record, of the first process only."""
@@ -283,20 +254,22 @@ class Job:
             compare: whether to fit a linear model, too.
         """
         data = self.data
-        validation = logits_of_texts(model, data.tokenizer, data.sequences["validation"])
-        before = time.monotonic()
-        test = logits_of_texts(model, data.tokenizer, data.sequences["test"])
-        per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
-        predictions = {"validation": validation, "test": test}
+        predictions = {}
+        for split in data.scored:
+            before = time.monotonic()
+            predictions[split] = logits_of_texts(model, data.tokenizer, data.sequences[split])
+            per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences[split])
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)
         record |= {"command": self.command} | training
         if compare:
             linear = fit_linear(data, record["selected_by"], args.seed)
             record["linear"] = linear and linear.record
-        record["warnings"] = find_problems(data, record, stack(data, test.logits))
+        if self.cross_validation is not None:
+            record["cross_validation"] = self.cross_validation
+        record["warnings"] = find_problems(data, record, stack(data, predictions[data.scored[-1]].logits))
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)
-        write_run(output, model, data, test, record, history)
+        write_run(output, model, data, predictions.get("test"), record, history)
         return record
 
 

@@ -40,7 +40,7 @@ class FittedBaseline(NamedTuple):
 
     Attributes:
         record: scores and settings, for the record of a run.
-        logits: of the test split, `(items, outputs)`, in label units for a regression.
+        logits: of the test split, or where there is none of validation, `(items, outputs)`, in label units for a regression.
     """
 
     record: dict[str, Any]
@@ -69,17 +69,21 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     if X.shape[1] == 0:  # all sequences are alike
         return None
     models = [_fit(data, penalty, X, y[labelled]) for penalty in _PENALTIES]
-    labels, names = {split: data.label_array(split) for split in ("validation", "test")}, data.task.names
-    decided = _logits(data, models, features, "validation")
-    scores = [compute_metrics(data.task.kind, each, labels["validation"], names) for each in decided]
+    names = data.task.names
+
+    def score(logits: np.ndarray, split: str) -> dict[str, float]:
+        return compute_metrics(data.task.kind, logits, data.label_array(split), names)
+
+    scores = [score(each, "validation") for each in _logits(data, models, features, "validation")]
     best = max(range(len(models)), key=lambda index: sign * scores[index].get(metric, -sign * np.inf))
     training_seconds = time.monotonic() - started
     before = time.monotonic()
-    (logits,) = _logits(data, [models[best]], features, "test")
-    per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences["test"])
+    last = data.scored[-1]
+    (logits,) = _logits(data, [models[best]], features, last)
+    per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences[last])
     record = {
         "validation": scores[best],
-        "test": compute_metrics(data.task.kind, logits, labels["test"], names),
+        "test": score(logits, "test") if last == "test" else {},
         "parameters": int(X.shape[1] + 1) * len(names),
         "training_seconds": round(training_seconds, 1),
         "seconds_per_1000_predictions": round(per_thousand, 4),

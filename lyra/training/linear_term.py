@@ -93,7 +93,7 @@ class LinearTerm:
         with torch.no_grad():
             model.linear_term.weight.copy_(torch.from_numpy(self.weights))
         intercepts = torch.from_numpy(self.intercepts).float()
-        terms = {split: _of_term(model, data, split) + intercepts for split in ("validation", "test")}
+        terms = {split: _of_term(model, data, split) + intercepts for split in data.scored}
         network, term = _of_network(model, data, "validation"), terms["validation"]
         losses = [_loss(model, data, share * network + (1 - share) * term) for share in _SHARES]
         share = _SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0

@@ -45,7 +45,7 @@ def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None
 
 
 def _columns(data: Prepared) -> list[str]:
-    return list(dict.fromkeys(column for row in data.rows["test"] for column in row))
+    return list(dict.fromkeys(column for row in data.rows[data.scored[-1]] for column in row))
 
 
 def stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
@@ -64,7 +64,7 @@ def run_record(
     """What `metrics.json` says of a run, except for its training.
 
     Args:
-        predictions: for the validation and the test split.
+        predictions: for the splits that are scored.
     """
     scores = {
         split: compute_metrics(data.task.kind, stack(data, each.logits), data.label_array(split), data.task.names)
@@ -76,7 +76,7 @@ def run_record(
         "alphabet": data.tokenizer.alphabet,
         "selected_by": args.metric_for_best_model,
         "validation": scores["validation"],
-        "test": scores["test"],
+        "test": scores.get("test", {}),
         "n": {split: len(data.rows[split]) for split in data.rows},
         "labelled_residues": _labelled_residues(data),
         "parameters": model.num_parameters(),
@@ -131,24 +131,27 @@ def write_run(
     output: Path,
     model: LyraClassificationModel,
     data: Prepared,
-    predictions: Predictions,
+    predictions: Predictions | None,
     record: dict[str, Any],
     history: list[dict[str, float]],
 ) -> None:
-    """Writes everything to a folder inside, moves it into place and removes the checkpoints of the finished run."""
+    """Writes everything to a folder inside, moves it into place and removes the checkpoints of the finished run.
+
+    Args:
+        predictions: for the test split, where there is one.
+    """
     partial = output / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "plots").mkdir(parents=True)
     model.save_pretrained(partial)
     shutil.copymode(partial / "config.json", partial / "model.safetensors")  # safetensors writes for the owner only
     data.tokenizer.save_pretrained(partial)
-    added = prediction_columns(predictions, model.config, data.task.per_token)
-    with TableWriter(partial / "predictions.csv") as writer:
-        blank = dict.fromkeys(_columns(data))
-        writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
     if history:
         plot_history(history, record["selected_by"], record["best_epoch"], partial / "plots" / "training.png")
-    plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
+    plot = None
+    if predictions is not None:
+        _write_predictions(partial / "predictions.csv", model, data, predictions)
+        plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
     example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset, model.config.linear_length)
     card = model_card(record, output.absolute().name, type(model).__name__, example, plot and f"plots/{plot}")
     card.save(partial / "README.md")
@@ -160,6 +163,15 @@ def write_run(
     partial.rmdir()
     sync(output)  # before the checkpoints go
     remove_checkpoints(output)
+
+
+def _write_predictions(
+    file: Path, model: LyraClassificationModel, data: Prepared, predictions: Predictions
+) -> None:
+    added = prediction_columns(predictions, model.config, data.task.per_token)
+    with TableWriter(file) as writer:
+        blank = dict.fromkeys(_columns(data))
+        writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
 
 
 def _move(item: Path, target: Path) -> None:

@@ -1,0 +1,144 @@
+"""The rules of `--split`. A new one is one more entry of `SPLIT_SCHEMES`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from .clusters import cluster
+from .positions import mutated_positions
+
+if TYPE_CHECKING:
+    from .arguments import DataArguments
+    from .loading import Table
+
+Divide = Callable[["Table", list[str], "DataArguments", list[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A rule of `--split`.
+
+    Attributes:
+        flags: of the data that it has beside others.
+        takes: which of these flags go with it.
+        folds: how many it makes where `--folds` does not say.
+        divide: the split of every row, where that is no random draw, from the table, its sequences, the arguments and
+            the notes, to which it adds; `"dropped"` for a row that fits into none.
+        group: the rows that a random draw keeps together, by a name for each.
+    """
+
+    flags: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ("folds",)
+    folds: int | None = None
+    divide: Divide | None = None
+    group: Divide | None = None
+
+
+def _split_by_positions(
+    deal: Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]],
+    singles: bool,
+    table: "Table",
+    sequences: list[str],
+    args: "DataArguments",
+    notes: list[str],
+) -> list[str]:
+    """Splits such that no position is mutated in rows of two of them. Rows without mutations are for training; those
+    with positions of two splits are dropped.
+
+    Args:
+        deal: the positions of each fold, from the sorted positions that are mutated in the table.
+        singles: whether it is for single mutants only.
+
+    Raises:
+        InputError: if a row has several mutations where it must have one, or the positions are too few.
+    """
+    flag, folds = f"--split {args.split}", args.folds or 0
+    mutated = mutated_positions(table, sequences, args.wild_type, flag)
+    if singles:
+        _check_single(table, mutated, flag)
+    positions, counts = np.unique(np.concatenate(mutated), return_counts=True)
+    if len(positions) < folds + 1:
+        needed = f"{flag} with {folds} folds needs at least {folds + 1} mutated positions"
+        raise InputError(f"{table.source}: {needed}, the table has {len(positions)}")
+    rng = np.random.default_rng(args.split_seed)
+    dealt = deal(positions, folds, rng)
+    tested = dealt[args.fold_number - 1] if args.fold else positions[:0]
+    left = rng.permutation(np.setdiff1d(positions, tested))
+    rows_of = dict(zip(positions.tolist(), counts.tolist(), strict=True))
+    before = np.cumsum([0, *(rows_of[position] for position in left)])
+    validating = max(1, int((before[:-1] < args.validation_fraction * before[-1]).sum()))
+    split_of = dict.fromkeys(tested.tolist(), "test") | dict.fromkeys(left[:validating].tolist(), "validation")
+    splits = [_only({split_of.get(position, "train") for position in row.tolist()}) for row in mutated]
+    reference = "the most frequent letters" if args.wild_type is None else "--wild_type"
+    tests = f"test is fold {args.fold} of {folds}, {splits.count('test')} rows" if args.fold else "no test rows"
+    notes.append(f"split: {args.split}, {tests}; {len(positions)} positions differ from the wild type, {reference}")
+    if straddling := splits.count("dropped"):
+        notes.append(f"split: {straddling} rows are left out, as they are mutated at positions of different splits")
+    return splits
+
+
+def _check_single(table: "Table", mutated: list[np.ndarray], flag: str) -> None:
+    for location, row in zip(table.locations, mutated, strict=True):
+        if len(row) > 1:
+            raise InputError(f"{location}: {flag} is for single mutants, this one has {len(row)} mutations")
+
+
+def _only(splits: set[str]) -> str:
+    return "dropped" if len(splits) > 1 else next(iter(splits), "train")
+
+
+def _split_by_mutations(
+    table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]
+) -> list[str]:
+    """Rows with many mutations become the test split, all others are for training.
+
+    Raises:
+        InputError: if no row has more, or none as few.
+    """
+    flag = "--split mutations"
+    counts = np.array([len(row) for row in mutated_positions(table, sequences, args.wild_type, flag)])
+    most = args.train_mutations
+    if most is None:  # what comes nearest to the fraction of test rows
+        known = np.unique(counts)[:-1]
+        if len(known) == 0:
+            raise InputError(f"{table.source}: {flag} needs different numbers of mutations, all rows have {counts[0]}")
+        most = int(min(known, key=lambda count: abs((counts > count).mean() - args.test_fraction)))
+    tested = counts > most
+    if not tested.any() or tested.all():
+        raise InputError(
+            f"{table.source}: the rows have {counts.min()} to {counts.max()} mutations, --train_mutations is {most}"
+        )
+    notes.append(f"split: mutations, test are the {tested.sum()} rows with more than {most} (--train_mutations)")
+    return ["test" if each else "train" for each in tested]
+
+
+def _group_by_cluster(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> list[str]:
+    clusters = cluster(sequences, args.identity, args.identity_by)
+    found = f"{len(set(clusters))} clusters of sequences with an identity of at least {args.identity:g}"
+    notes.append(f"split: {found}, by {args.identity_by}, stay whole")
+    return clusters
+
+
+_by_stretches = partial(_split_by_positions, lambda positions, folds, rng: np.array_split(positions, folds), True)
+_by_remainder = partial(
+    _split_by_positions, lambda positions, folds, rng: [positions[k::folds] for k in range(folds)], True
+)
+_by_chance = partial(
+    _split_by_positions, lambda positions, folds, rng: np.array_split(rng.permutation(positions), folds), False
+)
+
+# The folds of `contiguous` and `modulo` are those of ProteinGym and ProteinNPT (Notin et al. 2023): of the sorted
+# positions that are mutated, fold k has the k-th stretch, or every K-th one.
+SPLIT_SCHEMES = {
+    "random": Scheme(takes=("folds", "group_column", "pair_column")),
+    "contiguous": Scheme(("wild_type",), folds=5, divide=_by_stretches),
+    "modulo": Scheme(("wild_type",), folds=5, divide=_by_remainder),
+    "position": Scheme(("wild_type",), folds=5, divide=_by_chance),
+    "mutations": Scheme(("wild_type", "train_mutations"), takes=(), divide=_split_by_mutations),
+    "cluster": Scheme(("identity", "identity_by"), takes=("folds", "group_column"), group=_group_by_cluster),
+    "column": Scheme(("split_column",), takes=("group_column", "pair_column")),
+}

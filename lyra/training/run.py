@@ -1,0 +1,77 @@
+"""What `lyra train` does: one model or a cross-validation, in a folder that no other process writes to."""
+
+import copy
+import gc
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from ..data.arguments import DataArguments
+from ..data.preparation import CheckedData, check, encode
+from ..errors import InputError
+from ..files import locked
+from ..hub.publishing import publish, repository_of
+from .arguments import ModelArguments, check_arguments
+from .checkpoints import check_output
+from .cross_validation import cross_validate
+from .job import run_job
+from .model import Build
+from .trainer import LyraTrainingArguments
+
+
+def train(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    args: LyraTrainingArguments,
+    command: str = "lyra.train",
+    build: Build = lambda head, config: head(config),
+    data: CheckedData | None = None,
+) -> dict[str, Any]:
+    """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
+
+    With `data_args.cross_validate` there is such a run of each fold in `folds/`, and the one in `args.output_dir` learns
+    from all rows.
+
+    Args:
+        command: how the run was started, for the record.
+        build: makes a new model of a head's class and a config; to train another architecture on the same terms.
+        data: what `check(data_args)` returned, where that was called before.
+
+    Returns:
+        The record that `metrics.json` holds.
+
+    Raises:
+        InputError: for wrong arguments or data, before anything is written.
+    """
+    args = copy.copy(args)
+    check_arguments(vars(args) | vars(data_args) | vars(model_args))
+    output = Path(args.output_dir)  # type: ignore[arg-type]
+    main = args.process_index == 0
+    if main:
+        overwrite = args.overwrite_output_dir
+        check_output(output, args.resume, args.resume_from_checkpoint, overwrite)
+    # The Trainer would upload its own card, and every checkpoint; and before hours of training comes the token.
+    repository = None
+    if main and args.push_to_hub:
+        repository = repository_of(args.hub_model_id or output.absolute().name, args.hub_token)
+    args.push_to_hub = False
+    with locked(output) if main else nullcontext():
+        data = check(data_args) if data is None else data
+        if data_args.cross_validate:
+            record = cross_validate(data, data_args, model_args, args, command, build)
+        else:
+            record = run_job(encode(data), data_args, model_args, args, command, build)
+        state = PartialState()
+        state.wait_for_everyone()
+        gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
+        state.destroy_process_group()  # a rank that just ended could abort the others
+    if repository is not None:
+        try:
+            publish(str(output), repository, private=bool(args.hub_private_repo), token=args.hub_token)
+        except InputError as error:
+            raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
+    return record
+
+
