@@ -12,6 +12,7 @@ import numpy as np
 from .errors import InputError
 from .tasks import Task
 
+_TENTH = 10
 Compute = Callable[[np.ndarray, np.ndarray], float | None]
 
 
@@ -49,6 +50,26 @@ def _of_values(name: str) -> Compute:
 
 def _r2(predictions: np.ndarray, references: np.ndarray) -> float | None:
     return _sklearn("r2_score")(references, predictions) if np.ptp(references) > 0 else None
+
+
+def _ndcg(predictions: np.ndarray, references: np.ndarray) -> float | None:
+    """Of the tenth with the highest predictions: how much of the gain, from 0 for the smallest label to 1 for the
+    largest, they have, the first ones counting most, as a part of what the tenth with the highest labels has."""
+    best = len(references) // _TENTH
+    if best == 0 or np.ptp(references) == 0 or np.ptp(predictions) == 0:
+        return None
+    gains = (references - references.min()) / np.ptp(references)
+    discounts = 1 / np.log2(np.arange(best) + 2)
+    found, possible = gains[np.argsort(-predictions, kind="stable")], -np.sort(-gains)
+    return float(found[:best] @ discounts / (possible[:best] @ discounts))
+
+
+def _top_recall(predictions: np.ndarray, references: np.ndarray) -> float | None:
+    """The part of the tenth with the highest labels that is in the tenth with the highest predictions."""
+    if len(references) < _TENTH or np.ptp(references) == 0 or np.ptp(predictions) == 0:
+        return None
+    wanted, chosen = (values >= np.quantile(values, 1 - 1 / _TENTH) for values in (references, predictions))
+    return float((wanted & chosen).sum() / wanted.sum())
 
 
 def _of_classes(name: str) -> Compute:
@@ -89,6 +110,7 @@ def _function(module: str, name: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)
 
 
+# `ndcg` and `toprecall` as ProteinGym defines them (Notin et al. 2023).
 _CLASSES = ("classification", "multilabel")
 METRICS = {
     "spearman": MetricSpec("Spearman correlation", True, ("regression",), _correlation("spearmanr"), 0.0),
@@ -96,6 +118,8 @@ METRICS = {
     "r2": MetricSpec("R2", True, ("regression",), _r2),
     "rmse": MetricSpec("RMSE", False, ("regression",), _of_values("root_mean_squared_error")),
     "mae": MetricSpec("MAE", False, ("regression",), _of_values("mean_absolute_error")),
+    "ndcg": MetricSpec("NDCG of the top 10 %", True, ("regression",), _ndcg),
+    "toprecall": MetricSpec("Top-10 % recall", True, ("regression",), _top_recall),
     "mcc": MetricSpec("Matthews correlation", True, _CLASSES, _of_classes("matthews_corrcoef"), 0.0),
     "accuracy": MetricSpec("Accuracy", True, _CLASSES, _of_classes("accuracy_score")),
     "f1": MetricSpec("F1", True, _CLASSES, _f1),

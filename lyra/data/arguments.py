@@ -101,7 +101,9 @@ class DataArguments:
     )
     train_mutations: int | None = field(
         default=None,
-        metadata={"help": "Of --split mutations: the most that a training row may have; by default by --test_fraction."},
+        metadata={
+            "help": "Of --split mutations: the most that a training row may have; by default by --test_fraction."
+        },
     )
     identity: float = field(
         default=0.5, metadata={"help": "Of --split cluster: from which on two sequences are in one cluster."}
@@ -152,10 +154,10 @@ class DataArguments:
             raise InputError("--fold: not with --cross_validate, which tests on each fold in turn")
         if self.folds is None and self.fold is not None and self.split_column is None:
             raise InputError("--fold: expected --folds with it, or --split_column with a column of folds")
-        if self.folds is not None and not (self.learns_all or 1 <= self.fold_number <= self.folds) or (self.folds or 2) < 2:
-            raise InputError(
-                f"--folds must be at least 2 and --fold from 1 to --folds, got {self.folds} and {self.fold}"
-            )
+        if self.folds is not None and self.folds < 2:
+            raise InputError(f"--folds: expected at least 2, got {self.folds}")
+        if self.folds is not None and not (self.learns_all or 1 <= self.fold_number <= self.folds):
+            raise InputError(f"--fold: expected a number from 1 to --folds {self.folds}, got {self.fold}")
         if self.pair_offset < 0:
             raise InputError(f"--pair_offset: expected at least 0, got {self.pair_offset}")
         if self.pair_offset and self.pair_column is None:

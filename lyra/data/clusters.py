@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import InputError
 
 _BLOCK = 512
+_ROUNDING = 1e-6
 _COVERAGE = 0.8  # of both sequences, by an alignment of MMseqs2
 _PROTEINS, _NUCLEOTIDES = 1, 3  # --search-type of MMseqs2
 _MOST_PAIRS = 2_000_000_000  # about an hour for sequences of 100 letters
@@ -37,10 +38,8 @@ def cluster(sequences: list[str], identity: float, by: str) -> list[str]:
     from scipy.sparse.csgraph import connected_components
 
     distinct = list(dict.fromkeys(sequence.upper() for sequence in sequences))
-    found = [*SIMILARITIES[by](distinct, identity)]
-    rows, columns = (np.concatenate([np.empty(0, int), *each]) for each in zip(*found, strict=True)) if found else ([], [])
-    size = len(distinct)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+    rows, columns = map(np.concatenate, zip(*SIMILARITIES[by](distinct, identity), strict=True))
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(distinct), len(distinct)))
     _, labels = connected_components(graph, directed=False)
     label_of = dict(zip(distinct, labels.tolist(), strict=True))
     return [str(label_of[sequence.upper()]) for sequence in sequences]
@@ -56,7 +55,7 @@ def _by_edits(sequences: list[str], identity: float) -> Pairs:
     order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
     ordered = [sequences[i] for i in order]
     lengths = np.array([len(sequence) for sequence in ordered])
-    ends = np.searchsorted(lengths, lengths / identity, side="right")  # longer ones differ by their length alone
+    ends = np.searchsorted(lengths, lengths / identity + _ROUNDING, side="right")  # longer ones differ by their length alone
     total = int((ends - np.arange(len(ends))).sum())
     if total > _MOST_PAIRS:
         raise InputError(
@@ -70,7 +69,7 @@ def _by_edits(sequences: list[str], identity: float) -> Pairs:
             ordered[start:stop],
             others,
             scorer=Levenshtein.normalized_similarity,
-            score_cutoff=identity,
+            score_cutoff=identity - _ROUNDING,
             dtype=np.float32,
             workers=-1,
         )

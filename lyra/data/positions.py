@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from .loading import Table
 
 
-def mutated_positions(
-    table: "Table", sequences: list[str], wild_type: str | None, flag: str
-) -> list[np.ndarray]:
+def mutated_positions(table: "Table", sequences: list[str], wild_type: str | None, flag: str) -> list[np.ndarray]:
     """The positions, from 0, at which each sequence differs from the wild type.
 
     Args:

@@ -7,6 +7,7 @@ transformers. What is decided on the way is said in `notes`; whatever is wrong r
 row and column.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,10 @@ class CheckedData:
         sequence_columns: where the sequences were, of pairs both.
         sequences: of each split, without white space; of pairs as `PairAlphabet.align` writes them.
         labels: of each split, in the same order: numbers, or lists of them.
-        rows: the original rows of each split, in the same order; of a model that learns from all rows none for the test.
+        rows: the original rows of each split, in the same order; none for the test where all are learned from.
         numbers: of each of these rows, among those that are left of the table.
+        units: of the training rows, what must not be in two splits, such as a group or a position; None where that is
+            the sequence.
         notes: what was found or decided, a line each.
     """
 
@@ -54,6 +57,7 @@ class CheckedData:
     labels: dict[str, list[Any]]
     rows: dict[str, list[Row]]
     numbers: dict[str, list[int]]
+    units: Sequence[str | None] | None
     sha256: str
     source: str
     notes: list[str]
@@ -127,7 +131,7 @@ def check(args: DataArguments) -> CheckedData:
         table.splits = read_fold(table, columns, args.fold, notes)
     sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
     labels, task = _check_labels(table, columns, args, sequences, notes)
-    splits = assign_splits(table, columns, texts, labels, task, args, notes)
+    splits, units = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
     indices = rows_by_split(table, task, labels, splits, columns.group, notes, args.learns_all)
     notes += unused_columns(table, columns, args.where or [])
@@ -145,6 +149,7 @@ def check(args: DataArguments) -> CheckedData:
         labels=by_split(labels),
         rows=by_split(table.rows),
         numbers=indices,
+        units=None if units is None else [units[i] for i in indices["train"]],
         sha256=table.sha256,
         source=table.source,
         notes=notes,

@@ -1,9 +1,9 @@
 """The rules of `--split`. A new one is one more entry of `SPLIT_SCHEMES`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     from .arguments import DataArguments
     from .loading import Table
 
-Divide = Callable[["Table", list[str], "DataArguments", list[str]], list[str]]
+
+class Division(NamedTuple):
+    """A divided table.
+
+    Attributes:
+        splits: of each row, `"dropped"` for a row that fits into none.
+        units: of which new ones are in the test split, as each row has them; None where they are rows.
+    """
+
+    splits: list[str]
+    units: Sequence[str | None] | None = None
+
+
+Divide = Callable[["Table", list[str], "DataArguments", list[str]], Division]
+Group = Callable[["Table", list[str], "DataArguments", list[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -26,16 +40,16 @@ class Scheme:
         flags: of the data that it has beside others.
         takes: which of these flags go with it.
         folds: how many it makes where `--folds` does not say.
-        divide: the split of every row, where that is no random draw, from the table, its sequences, the arguments and
-            the notes, to which it adds; `"dropped"` for a row that fits into none.
-        group: the rows that a random draw keeps together, by a name for each.
+        divide: what divides a table where that is no random draw, from the table, its sequences, the arguments and the
+            notes, to which it adds.
+        group: names what a random draw keeps together, from the same.
     """
 
     flags: tuple[str, ...] = ()
     takes: tuple[str, ...] = ("folds",)
     folds: int | None = None
     divide: Divide | None = None
-    group: Divide | None = None
+    group: Group | None = None
 
 
 def _split_by_positions(
@@ -45,7 +59,7 @@ def _split_by_positions(
     sequences: list[str],
     args: "DataArguments",
     notes: list[str],
-) -> list[str]:
+) -> Division:
     """Splits such that no position is mutated in rows of two of them. Rows without mutations are for training; those
     with positions of two splits are dropped.
 
@@ -78,7 +92,7 @@ def _split_by_positions(
     notes.append(f"split: {args.split}, {tests}; {len(positions)} positions differ from the wild type, {reference}")
     if straddling := splits.count("dropped"):
         notes.append(f"split: {straddling} rows are left out, as they are mutated at positions of different splits")
-    return splits
+    return Division(splits, [str(row[0]) if len(row) else "" for row in mutated])
 
 
 def _check_single(table: "Table", mutated: list[np.ndarray], flag: str) -> None:
@@ -91,9 +105,7 @@ def _only(splits: set[str]) -> str:
     return "dropped" if len(splits) > 1 else next(iter(splits), "train")
 
 
-def _split_by_mutations(
-    table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]
-) -> list[str]:
+def _split_by_mutations(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> Division:
     """Rows with many mutations become the test split, all others are for training.
 
     Raises:
@@ -113,7 +125,7 @@ def _split_by_mutations(
             f"{table.source}: the rows have {counts.min()} to {counts.max()} mutations, --train_mutations is {most}"
         )
     notes.append(f"split: mutations, test are the {tested.sum()} rows with more than {most} (--train_mutations)")
-    return ["test" if each else "train" for each in tested]
+    return Division(["test" if each else "train" for each in tested])
 
 
 def _group_by_cluster(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from .cells import is_missing
 from .columns import Columns
 from .labels import IGNORE_INDEX, class_text
 from .loading import SPLIT_NAMES, Table
-from .schemes import SPLIT_SCHEMES
+from .schemes import SPLIT_SCHEMES, Division
 
 SPLITS = ("train", "validation", "test")
 _MAX_NAMED = 10
@@ -75,20 +75,20 @@ def assign_splits(
     task: Task,
     args: DataArguments,
     notes: list[str],
-) -> list[str]:
-    """The split of every row, or `"dropped"`; what was decided is added to the notes.
+) -> Division:
+    """The split of every row; what was decided is added to the notes.
 
-    Rows that are not yet in a split are drawn at random: equal sequences together, those of a group or cluster together,
-    and of every class about the same share.
+    Rows that are not yet in a split are drawn at random: equal sequences together, those of a group or cluster
+    together, and of every class about the same share.
 
     Raises:
         InputError: if folds are asked for that cannot be made.
     """
     scheme = SPLIT_SCHEMES[args.split or "random"]
     if scheme.divide is not None:
-        splits = scheme.divide(table, sequences, args, notes)
+        splits, units = scheme.divide(table, sequences, args, notes)
     else:
-        splits = list(table.splits or ["train"] * len(sequences))
+        splits, units = list(table.splits or ["train"] * len(sequences)), None
     groups = None if columns.group is None else [_group(row.get(columns.group)) for row in table.rows]
     clusters = scheme.group and scheme.group(table, sequences, args, notes)
     blocks, strata = _blocks(sequences, groups, clusters), _strata(labels, task)
@@ -115,7 +115,7 @@ def assign_splits(
             notes.append(
                 f"split: {wanted} rows were wanted for {split}, and the groups are too large or too few for that"
             )
-    return splits
+    return Division(splits, units or clusters or groups)
 
 
 def _blocks(sequences: list[str], *groupings: Sequence[str | None] | None) -> list[list[int]]:

@@ -155,7 +155,9 @@ def _linear_term(record: dict[str, Any]) -> str:
     term, key = record.get("linear_term"), record["selected_by"]
     if term is None:
         return ""
-    alone = [f"{split} {title(key)} {number(term[split].get(key))}" for split in ("validation", "test") if split in term]
+    alone = [
+        f"{split} {title(key)} {number(term[split].get(key))}" for split in ("validation", "test") if split in term
+    ]
     curve = ", and a curve over it" if term["curve"] else ""
     return (
         f"Beside the network stands a linear term ({term['features']}, prior: {term['prior']}{curve}). Alone it has "

@@ -55,7 +55,8 @@ def cross_validate(
         remove_run(output)
     args = copy.copy(args)
     args.overwrite_output_dir = False
-    records, rows = [], {}
+    records: list[dict[str, Any]] = []
+    rows: dict[int, dict[str, str]] = {}
     for number, (name, fold_args) in enumerate(zip(names, of_fold, strict=True), 1):
         if main:
             print(f"\n── fold {name}, {number} of {len(names)}", flush=True)
@@ -81,7 +82,7 @@ def fold_names(data: CheckedData, args: DataArguments) -> list[str]:
     """
     if args.folds is not None:
         return [str(number) for number in range(1, args.folds + 1)]
-    column = args.split_column
+    column = str(args.split_column)
     found = {class_text(row.get(column)) for rows in data.rows.values() for row in rows}
     names = sorted(map(str, found), key=lambda name: (len(name), name))
     if len(names) < _FEWEST:

@@ -114,4 +114,6 @@ def _rare_classes(data: Prepared) -> list[str]:
     if not rare:
         return []
     named = ", ".join(f"{name!r} {count}" for count, name in rare[:_MAX_NAMED]) + ", ..." * (len(rare) > _MAX_NAMED)
-    return [f"few {data.scored[-1]} {item} have these classes, so that scores that depend on them are uncertain: {named}"]
+    return [
+        f"few {data.scored[-1]} {item} have these classes, so that scores that depend on them are uncertain: {named}"
+    ]

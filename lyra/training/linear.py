@@ -40,7 +40,7 @@ class FittedBaseline(NamedTuple):
 
     Attributes:
         record: scores and settings, for the record of a run.
-        logits: of the test split, or where there is none of validation, `(items, outputs)`, in label units for a regression.
+        logits: of the last split that is scored, `(items, outputs)`, in label units for a regression.
     """
 
     record: dict[str, Any]

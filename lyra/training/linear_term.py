@@ -179,7 +179,7 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     metric = data.task.spec.selected_by if metric == "loss" else metric
     labels, ids = data.label_values("train"), token_ids(data, "train")
     rows = np.random.default_rng(_SEED).permutation(len(ids))[:_MOST_ROWS]
-    fold = folds_of([data.sequences["train"][i] for i in rows], _SEED)
+    fold = _folds(data, rows)
     if fold.max() == 0:
         return None
     targets = _targets(data, labels[rows], fields)
@@ -224,7 +224,7 @@ def _fit(
         intercepts = np.array([each.intercept for each in bent])
         curves = {name: np.stack([each.curve[name] for each in bent]) for name in bent[0].curve}
     if data.task.kind != "regression":
-        fold = folds_of(data.sequences["train"], _SEED)
+        fold = _folds(data, np.arange(len(labels)))
         (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))
         slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
@@ -244,6 +244,13 @@ def _fit(
 
 
 # ── Cross-validation ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _folds(data: Prepared, rows: np.ndarray) -> np.ndarray:
+    """A fold for each of some training rows; what test rows do not share with training rows, folds do not share."""
+    sequences = data.sequences["train"]
+    units = data.units or sequences
+    return folds_of([units[i] or sequences[i] for i in rows], _SEED)
 
 
 def _cross_fit(

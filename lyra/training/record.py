@@ -165,9 +165,7 @@ def write_run(
     remove_checkpoints(output)
 
 
-def _write_predictions(
-    file: Path, model: LyraClassificationModel, data: Prepared, predictions: Predictions
-) -> None:
+def _write_predictions(file: Path, model: LyraClassificationModel, data: Prepared, predictions: Predictions) -> None:
     added = prediction_columns(predictions, model.config, data.task.per_token)
     with TableWriter(file) as writer:
         blank = dict.fromkeys(_columns(data))

@@ -57,9 +57,9 @@ def fit_ridge(
     return LinearModels(*(np.stack(each, axis=-1) for each in zip(*outputs, strict=True)))
 
 
-def folds_of(sequences: Sequence[str], seed: int) -> np.ndarray:
-    """A fold for each row, at random; equal sequences share one."""
-    _, distinct = np.unique(sequences, return_inverse=True)
+def folds_of(units: Sequence[str], seed: int) -> np.ndarray:
+    """A fold for each row, at random; equal units, such as sequences, share one."""
+    _, distinct = np.unique(units, return_inverse=True)
     count = distinct.max() + 1
     return (np.random.default_rng(seed).permutation(count) % min(_FOLDS, count))[distinct]
 

@@ -31,8 +31,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains on a table, selects by validation, scores the test split once and writes everything to `args.output_dir`.
 
-    With `data_args.cross_validate` there is such a run of each fold in `folds/`, and the one in `args.output_dir` learns
-    from all rows.
+    With `data_args.cross_validate` there is such a run of each fold in `folds/`, and the one in `args.output_dir`
+    learns from all rows.
 
     Args:
         command: how the run was started, for the record.
@@ -73,5 +73,3 @@ def train(
         except InputError as error:
             raise InputError(f"{error}; the model is in {output}, `lyra publish` uploads it") from None
     return record
-
-

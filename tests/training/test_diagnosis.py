@@ -27,7 +27,7 @@ def test_the_linear_model_is_beside_the_run(table, tmp_path, capsys):
     assert record["linear"]["test"] == expected["test"] and expected["test"]["spearman"] > 0.8
     assert any(line.startswith("a linear model is better on validation") for line in record["warnings"])
     card = (tmp_path / "m" / "README.md").read_text()
-    assert "linear model, test" in card and "**Note:** A linear model is better on validation" in card
+    assert "linear, test" in card and "**Note:** A linear model is better on validation" in card
     assert f"warning: {record['warnings'][0]}" in said
     assert any(line.endswith("--linear_term auto adds one") for line in record["warnings"])
 

@@ -23,6 +23,24 @@ def test_regression():
     assert result["mae"] == pytest.approx(sk.mean_absolute_error(labels, values))
 
 
+def test_the_best_tenth():
+    """By the formulas of ProteinGym's supplement, a sum at a time."""
+    labels, values = RNG.normal(size=57), RNG.normal(size=57)
+    gains = [(y - min(labels)) / (max(labels) - min(labels)) for y in labels]
+
+    def gain(order):
+        return sum(gains[i] / np.log2(rank + 2) for rank, i in enumerate(order[:5]))
+
+    result = compute_metrics("regression", values[:, None], labels, ("y",))
+    by_value, by_label = (sorted(range(57), key=lambda i, y=y: -y[i]) for y in (values, labels))
+    assert result["ndcg"] == pytest.approx(gain(by_value) / gain(by_label))
+    assert result["toprecall"] == len({*by_value[:6]} & {*by_label[:6]}) / 6
+    perfect = compute_metrics("regression", labels[:, None], labels, ("y",))
+    assert perfect["ndcg"] == perfect["toprecall"] == pytest.approx(1)
+    constant = compute_metrics("regression", np.zeros((57, 1)), labels, ("y",))
+    assert not {"ndcg", "toprecall"} & set(constant)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_classification(classes):
     labels = RNG.integers(0, classes, 200)
