@@ -11,7 +11,7 @@ from .pooling_lyra import POOLINGS
 from .ssm_backends_lyra import SSM_BACKENDS
 
 # What follows from the labels of one task, and does not carry over to another.
-LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights")
+LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights", "calibration")
 LINEAR_FIELDS = ("linear_term", "linear_length", "linear_sites", "global_epistasis")
 _MOST_LABELS = 1 << 20
 
@@ -93,6 +93,9 @@ class LyraConfig(PreTrainedConfig):
             on the means of normal scores and standardised labels. The logits stay in label units.
         class_weights (`list[float]`, *optional*):
             Weight of each class in the loss; of a multi-label task, weight of each label's ones against its zeros.
+        calibration (`dict`, *optional*):
+            How far the labels of rows that the model did not learn from were from their predictions, for the intervals
+            of `lyra predict --interval`.
         ensemble_size (`int`, *optional*, defaults to 1):
             Number of members of an ensemble, see [`LyraForSequenceClassification`].
         training_data (`dict`, *optional*):
@@ -148,6 +151,7 @@ class LyraConfig(PreTrainedConfig):
     label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_quantiles: list[int | float] | list[list[int | float]] | None = None
     class_weights: list[int | float] | tuple[int | float, ...] | None = None
+    calibration: dict | None = None
     ensemble_size: int = 1
     training_data: dict | None = None
     # Follow from the alphabet; fields because other libraries read them, checked because weights depend on them.

@@ -608,7 +608,7 @@ class LyraClassificationModel(LyraPreTrainedModel):
                 + (f"different `{differing[0]}`" if differing else f"{len(singles)}")
             )
         config = copy.deepcopy(singles[0].config)
-        config.ensemble_size = len(singles)
+        config.ensemble_size, config.calibration = len(singles), None
         ensemble = cls(config)
         for member, model in zip(ensemble.members(), singles, strict=True):
             member.load_state_dict(_first_member(model.state_dict()), strict=member is not ensemble)
@@ -908,7 +908,8 @@ def _refuse_cache(kwargs: dict[str, Any]) -> None:
 
 def _settings(config: LyraConfig) -> list[str]:
     """What two members of an ensemble must have in common."""
-    return ["num_labels", "problem_type", *(name for name in LyraConfig.__annotations__ if name != "ensemble_size")]
+    own = ("ensemble_size", "calibration")
+    return ["num_labels", "problem_type", *(name for name in LyraConfig.__annotations__ if name not in own)]
 
 
 def _first_member(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

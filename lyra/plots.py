@@ -66,6 +66,22 @@ def plot_measured(predictions: np.ndarray, labels: np.ndarray, items: str, title
 
 
 @_plain_text
+def plot_reliability(points: list[list[float]], claimed: str, observed: str, path: Path) -> None:
+    """What is claimed, such as the level of intervals, against what is found, and the line of equality.
+
+    Args:
+        points: `(claimed, observed, ...)`.
+        claimed, observed: names of the axes.
+    """
+    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
+    axis.plot([point[0] for point in points], [point[1] for point in points], marker="o", markersize=4)
+    axis.set(xlabel=claimed, ylabel=observed, xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    figure.savefig(path, dpi=_DPI)
+
+
+@_plain_text
 def plot_confusion(logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...], title: str, path: Path) -> None:
     """Shares of the true classes that were predicted as each class.
 

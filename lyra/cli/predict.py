@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..errors import InputError
 from . import is_main_process, quiet_loading
 from .tables import add_table_arguments, check_table_arguments, table_arguments
 
@@ -12,16 +13,24 @@ RESUMABLE = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_arguments(parser)
+    parser.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="add intervals, or sets of classes, that hold the measured label with this probability, such as 0.9",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     from ..data.tables import output_format
 
     output_format(arguments.output)
+    if arguments.interval is not None and not 0 < arguments.interval < 1:
+        raise InputError(f"--interval: expected a level between 0 and 1, such as 0.9, got {arguments.interval:g}")
     check_table_arguments(arguments)
     quiet_loading()
     from ..inference import predict
 
-    rows = predict(**table_arguments(arguments))
+    rows = predict(**table_arguments(arguments), interval=arguments.interval)
     if is_main_process():
         print(f"written: {arguments.output}, {rows} rows")

@@ -174,5 +174,9 @@ def _print_metrics(record: dict[str, Any]) -> None:
         splits = [split for split in ("validation", "test") if split in term]
         alone = ", ".join(f"{split} {key} {term[split].get(key, math.nan):.4f}" for split in splits)
         print(f"linear term alone: {alone}; weight of the network beside it: {term['network_share']}")
+    if "coverage" in (found := record.get("calibration") or {}):
+        kind, of = ("intervals", f"{found['width']:.2f} standard deviations wide") if "width" in found else ("sets", "")
+        of = of or f"{found['size']:.2f} values on average"
+        print(f"{found['level']:.0%} {kind}: hold {found['coverage']:.1%} of the test labels, {of}")
     for warning in record.get("warnings", []):
         print(f"warning: {warning}")

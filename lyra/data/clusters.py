@@ -55,7 +55,9 @@ def _by_edits(sequences: list[str], identity: float) -> Pairs:
     order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
     ordered = [sequences[i] for i in order]
     lengths = np.array([len(sequence) for sequence in ordered])
-    ends = np.searchsorted(lengths, lengths / identity + _ROUNDING, side="right")  # longer ones differ by their length alone
+    ends = np.searchsorted(
+        lengths, lengths / identity + _ROUNDING, side="right"
+    )  # longer ones differ by their length alone
     total = int((ends - np.arange(len(ends))).sum())
     if total > _MOST_PAIRS:
         raise InputError(

@@ -32,6 +32,7 @@ def model_card(
     architecture: str,
     example: list[str],
     plot: str | None = None,
+    reliability_plot: str | None = None,
     test_use: str = SCORED_ONCE,
 ) -> ModelCard:
     """The card of one training run.
@@ -41,7 +42,7 @@ def model_card(
         name: of the model.
         architecture: the class that was saved.
         example: what the tokenizer takes in the usage snippet, a sequence or a pair.
-        plot: path of a picture beside the card.
+        plot, reliability_plot: paths of pictures beside the card.
         test_use: a sentence on how often the test split was scored.
     """
     spec = TASKS[record["task"]]
@@ -72,7 +73,9 @@ def model_card(
         warnings=[escape(warning[0].upper() + warning[1:]) for warning in record.get("warnings", [])],
         metrics=_metrics(record),
         linear_term=_linear_term(record),
+        calibration=_calibration(record),
         plot=plot,
+        reliability_plot=reliability_plot,
         plot_title=f"Test {title(record['selected_by'])}",
         data_name=code(data["name"]),
         sha256=data["sha256"],
@@ -163,6 +166,32 @@ def _linear_term(record: dict[str, Any]) -> str:
         f"Beside the network stands a linear term ({term['features']}, prior: {term['prior']}{curve}). Alone it has "
         f"{' and '.join(alone)}; the weight of the network beside it, chosen on validation, is "
         f"{term['network_share']}."
+    )
+
+
+def _calibration(record: dict[str, Any]) -> str:
+    """How far a prediction can be trusted."""
+    found = record.get("calibration") or {}
+    if "coverage" not in found:
+        return ""
+    spec, level = TASKS[record["task"]], f"{found['level']:.0%}"
+    tested = (
+        "of the labels of each fold, by the rows of the others" if not record["n"]["test"] else "of the test labels"
+    )
+    if spec.kind == "regression":
+        held = (
+            f"{level} intervals, whose width is {found['width']:.2f} standard deviations of the labels on average, hold"
+        )
+    elif spec.kind == "classification":
+        held = f"{level} sets, of {found['size']:.2f} classes on average, hold"
+    else:
+        held = f"{level} sets, of {found['size']:.2f} of the two values of a label on average, hold"
+    rows = ", ".join(map(str, sorted(set(found["rows"]))))
+    error = "mean difference of level and coverage" if spec.kind == "regression" else "expected calibration error"
+    return (
+        f"{held} {found['coverage']:.1%} {tested} (conformal, by {rows} labels that the model did not learn from); "
+        f"{error} {found['calibration_error']:.3f}. `lyra predict --interval {found['level']:g}` adds them. They hold "
+        "for new sequences that are like those of the table."
     )
 
 

@@ -56,7 +56,9 @@ def embed(
         print(f"{model_name}: an ensemble of {model.config.ensemble_size} models; the vectors are those of the first")
     state = launched(device)
     model.to(best_device(device) if state is None or device else state.device)
-    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown) | {"vectors": vectors}
+    fingerprint = fingerprint_of(
+        source, model, sequence_column=sequence_column, pair_column=pair_column, unknown=unknown, vectors=vectors
+    )
     reader = ChunkReader(source, tokenizer, model.config.training_data, sequence_column, pair_column, unknown)
     form = _FORMS[Path(output).suffix]
 

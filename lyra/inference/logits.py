@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import special
 
 from ..alphabet_lyra import PairAlphabet, get_alphabet
 from ..data.collator import pad
@@ -47,6 +48,13 @@ def compute_logits(
         raise ValueError("`sequences` must be pairs (sequence, partner) for this model, got single sequences")
     texts = [alphabet.align(_without_space(one), _without_space(other), tokenizer.pair_offset) for one, other in pairs]
     return logits_of_texts(model, tokenizer, texts)
+
+
+def to_values(kind: str, logits: np.ndarray) -> np.ndarray:
+    """What the logits `(n, outputs)` of a kind of task say: values, or probabilities of classes or of each label."""
+    if kind == "regression":
+        return logits
+    return special.softmax(logits, axis=1) if kind == "classification" else special.expit(logits)
 
 
 def _without_space(sequence: str) -> str:

@@ -1,17 +1,21 @@
 """The columns that predictions add to a table."""
 
+from itertools import compress
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from ..configuration_lyra import LyraConfig
+from ..conformal import find_classes, find_labels, find_limits
 from ..data.readers import Row, RowLocation
 from ..errors import InputError
-from .logits import Predictions
+from ..tasks import TASKS
+from .logits import Predictions, to_values
 
 
-def prediction_columns(predictions: Predictions, config: LyraConfig, per_token: bool) -> list[Row]:
+def prediction_columns(
+    predictions: Predictions, config: LyraConfig, per_token: bool, level: float | None = None
+) -> list[Row]:
     """The columns that a prediction adds to each row.
 
     A regression adds `prediction` in label units (`prediction_<name>` each for several outputs). Classification adds
@@ -19,8 +23,17 @@ def prediction_columns(predictions: Predictions, config: LyraConfig, per_token: 
     above one half joined by `;`, and `probability_<label>` of each. After each number an ensemble adds the standard
     deviation over its members, `std` for `prediction` or `probability`. Token heads give a list with an entry per
     residue.
+
+    With a level, such as 0.9, a regression adds `lower` and `upper`, between which a new label is with this probability
+    ([`lyra.conformal`]); classification adds `set`, the classes that one of is the right one with this probability,
+    joined by `;`, and multi-label `set_<label>`, which is `0`, `1` or `0;1`.
+
+    Raises:
+        InputError: if the model is not calibrated, or not for such a level.
     """
     names = [str(config.id2label[i]) for i in range(config.num_labels)]  # type: ignore[index]
+    if level is not None and config.calibration is None:
+        raise InputError("--interval: the model has no intervals; it was not calibrated in training")
     sizes = [len(each) if per_token else 1 for each in predictions.logits]
     flat = np.concatenate([each.reshape(-1, len(names)) for each in predictions.logits])
     stds = (
@@ -29,19 +42,21 @@ def prediction_columns(predictions: Predictions, config: LyraConfig, per_token: 
         else np.concatenate([each.reshape(-1, len(names)) for each in predictions.stds])
     )
     columns: dict[str, Any] = {}
+    values, stem = to_values(_KINDS[config.problem_type], flat), "probability"  # type: ignore[index]
     if config.problem_type == "regression":
-        values, stem = flat, "prediction"
+        stem = "prediction"
     elif config.problem_type == "multi_label_classification":
-        values, stem = special.expit(flat), "probability"
         columns["prediction"] = [";".join(n for n, yes in zip(names, row, strict=True) if yes) for row in values > 0.5]
     else:
-        values, stem = special.softmax(flat, axis=1), "probability"
         columns["prediction"] = [names[i] for i in flat.argmax(axis=1)]
     for i, name in enumerate(names):
         end = "" if stem == "prediction" and len(names) == 1 else f"_{name}"
         columns[stem + end] = values[:, i]
         if stds is not None:
             columns["std" + end] = stds[:, i]
+    if level is not None:
+        add = _ADDERS[config.problem_type]  # type: ignore[index]
+        columns |= add(config.calibration, names, values, stds, level)  # type: ignore[arg-type]
     rows, start = [], 0
     for size in sizes:
         span = slice(start, start + size) if per_token else start
@@ -50,12 +65,44 @@ def prediction_columns(predictions: Predictions, config: LyraConfig, per_token: 
     return rows
 
 
-def added_columns(config: LyraConfig, per_token: bool) -> list[str]:
+def _limits(
+    calibration: dict[str, Any], names: list[str], values: np.ndarray, stds: np.ndarray | None, level: float
+) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    lower, upper = find_limits(calibration, values, stds, level)
+    for i, name in enumerate(names):
+        end = "" if len(names) == 1 else f"_{name}"
+        columns |= {"lower" + end: lower[:, i], "upper" + end: upper[:, i]}
+    return columns
+
+
+def _set_of_classes(
+    calibration: dict[str, Any], names: list[str], values: np.ndarray, stds: np.ndarray | None, level: float
+) -> dict[str, Any]:
+    possible = find_classes(calibration, values, level)
+    return {"set": [";".join(compress(names, row)) for row in possible]}
+
+
+def _sets_of_labels(
+    calibration: dict[str, Any], names: list[str], values: np.ndarray, stds: np.ndarray | None, level: float
+) -> dict[str, Any]:
+    possible = find_labels(calibration, values, level)
+    return {f"set_{name}": [";".join(compress("01", row)) for row in possible[:, i]] for i, name in enumerate(names)}
+
+
+_KINDS = {spec.problem_type: spec.kind for spec in TASKS.values()}
+_ADDERS = {
+    "regression": _limits,
+    "single_label_classification": _set_of_classes,
+    "multi_label_classification": _sets_of_labels,
+}
+
+
+def added_columns(config: LyraConfig, per_token: bool, level: float | None = None) -> list[str]:
     """The names of [`prediction_columns`]."""
     zeros = np.zeros((1, config.num_labels) if per_token else config.num_labels)
-    return list(
-        prediction_columns(Predictions([zeros], [zeros] if config.ensemble_size > 1 else None), config, per_token)[0]
-    )
+    predictions = Predictions([zeros], [zeros] if config.ensemble_size > 1 else None)
+    return list(prediction_columns(predictions, config, per_token, level)[0])
 
 
 def extend_row(location: RowLocation | str, row: Row, new: Row) -> Row:

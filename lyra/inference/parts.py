@@ -123,12 +123,9 @@ def _prepare(folder: Path, fingerprint: dict[str, Any], resume: bool) -> None:
     write_json(file, fingerprint)
 
 
-def fingerprint_of(
-    source: str, model: LyraPreTrainedModel, sequence_column: str | None, pair_column: str | None, unknown: str
-) -> dict[str, Any]:
+def fingerprint_of(source: str, model: LyraPreTrainedModel, **flags: Any) -> dict[str, Any]:
     """What the parts for a table depend on."""
-    fingerprint = {"the table": _table_sha256(source), "the model": _model_sha256(model)}
-    return fingerprint | {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
+    return {"the table": _table_sha256(source), "the model": _model_sha256(model)} | flags
 
 
 def _table_sha256(source: str) -> str:

@@ -24,6 +24,7 @@ def predict(
     device: str | None = None,
     revision: str | None = None,
     resume: bool = False,
+    interval: float | None = None,
 ) -> int:
     """Writes a copy of a table with the model's predictions as further columns.
 
@@ -39,6 +40,7 @@ def predict(
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
         device: by default the GPU where there is one, of several processes each its own.
         revision: of a Hub repository.
+        interval: level, such as 0.9, of intervals or sets that are added, see [`prediction_columns`].
         resume: whether to keep the parts of an interrupted prediction of the same table by the same model.
 
     Returns:
@@ -52,20 +54,25 @@ def predict(
     model, tokenizer = load_model(model_name, revision)
     state = launched(device)
     model.to(best_device(device) if state is None or device else state.device)
-    fingerprint = fingerprint_of(source, model, sequence_column, pair_column, unknown)
+    fingerprint = fingerprint_of(
+        source, model, sequence_column=sequence_column, pair_column=pair_column, unknown=unknown, interval=interval
+    )
     trained_on, length = model.config.training_data, model.config.linear_length
     reader = ChunkReader(source, tokenizer, trained_on, sequence_column, pair_column, unknown, length)
     columns: list[str] = []
 
     def write(chunk: Chunk, path: Path, first: bool) -> None:
-        predicted = _predict_rows(model, tokenizer, chunk)
+        predicted = _predict_rows(model, tokenizer, chunk, interval)
         with TableWriter(path, columns, header=first) as writer:
             writer.write(predicted)
 
-    columns += [*reader.names, *added_columns(model.config, model.per_token)]
+    columns += [*reader.names, *added_columns(model.config, model.per_token, interval)]
     return write_in_parts(output, reader, write, join_tables, fingerprint, resume, state)
 
 
-def _predict_rows(model: LyraClassificationModel, tokenizer: LyraTokenizer, chunk: Chunk) -> list[Row]:
-    added = prediction_columns(logits_of_texts(model, tokenizer, chunk.texts), model.config, model.per_token)
+def _predict_rows(
+    model: LyraClassificationModel, tokenizer: LyraTokenizer, chunk: Chunk, interval: float | None
+) -> list[Row]:
+    predictions = logits_of_texts(model, tokenizer, chunk.texts)
+    added = prediction_columns(predictions, model.config, model.per_token, interval)
     return list(map(extend_row, chunk.locations, chunk.rows, added))

@@ -13,9 +13,12 @@ from ..data.labels import class_text
 from ..data.preparation import CheckedData, check, encode
 from ..errors import InputError, join_quoted
 from ..files import write_then_rename
+from ..inference.loading import load_model
+from ..inference.logits import logits_of_texts
 from .arguments import ModelArguments
+from .calibration import Held, hold
 from .checkpoints import FOLDS, remove_run
-from .job import run_job
+from .job import CrossValidation, run_job
 from .model import Build
 from .trainer import LyraTrainingArguments
 
@@ -56,22 +59,25 @@ def cross_validate(
     args = copy.copy(args)
     args.overwrite_output_dir = False
     records: list[dict[str, Any]] = []
+    held: list[Held] = []
     rows: dict[int, dict[str, str]] = {}
     for number, (name, fold_args) in enumerate(zip(names, of_fold, strict=True), 1):
         if main:
             print(f"\n── fold {name}, {number} of {len(names)}", flush=True)
         fold_training = copy.copy(args)
         fold_training.output_dir, fold_training.resume = str(output / FOLDS / str(number)), True
-        fold = check(fold_args)
-        records.append(run_job(encode(fold), fold_args, model_args, fold_training, command, build))
+        fold = encode(check(fold_args))
+        records.append(run_job(fold, fold_args, model_args, fold_training, command, build))
         if main:
             predicted = _read(Path(fold_training.output_dir) / "predictions.csv")
             rows |= {i: row | {_FOLD: name} for i, row in zip(fold.numbers["test"], predicted, strict=True)}
+            model, tokenizer = load_model(fold_training.output_dir)
+            held.append(hold(fold, "test", logits_of_texts(model, tokenizer, fold.sequences["test"])))
     if main:
         _write(output / PREDICTIONS, [rows[i] for i in sorted(rows)])
         print("\n── all rows", flush=True)
-    summary = summarise(names, records) if main else None
-    return run_job(encode(data), data_args, model_args, args, command, build, summary)
+    folds = CrossValidation(summarise(names, records), held) if main else None
+    return run_job(encode(data), data_args, model_args, args, command, build, folds)
 
 
 def fold_names(data: CheckedData, args: DataArguments) -> list[str]:

@@ -25,7 +25,7 @@ def find_problems(data: Prepared, record: dict[str, Any], logits: np.ndarray) ->
     if learned:
         balanced = record.get("hyperparameters", {}).get("class_weights") == "balanced"
         learned[-1] += "; more epochs or another --learning_rate may help" + _ADVICE[data.task.kind] * (not balanced)
-    return learned + _worse_than_mean(record) + _behind_linear(record) + _rare_classes(data)
+    return learned + _worse_than_mean(record) + _behind_linear(record) + _rare_classes(data) + _not_covered(record)
 
 
 # By the kind of task.
@@ -97,6 +97,23 @@ def _behind_linear(record: dict[str, Any]) -> list[str]:
     own = "undefined" if value is None else f"{value:.3f}"
     advice = "; --linear_term auto adds one" if record.get("hyperparameters", {}).get("linear_term") == "none" else ""
     return [f"a linear model is better on validation: {key} {other:.3f} against {own}{advice}"]
+
+
+def _not_covered(record: dict[str, Any]) -> list[str]:
+    """Intervals hold where new rows are like those that they were made from."""
+    calibration = record.get("calibration", {})
+    if "coverage" not in calibration:
+        return []
+    level, coverage, tested = calibration["level"], calibration["coverage"], record["n"]["test"]
+    if not tested:
+        return []
+    error = math.sqrt(level * (1 - level) * (1 / tested + 1 / min(calibration["rows"])))
+    if coverage > level - 2 * error:
+        return []
+    return [
+        f"{level:.0%} intervals hold {coverage:.1%} of the test labels: test rows are unlike validation rows, and new "
+        "ones may be, too"
+    ]
 
 
 def _rare_classes(data: Prepared) -> list[str]:

@@ -26,6 +26,7 @@ from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments
 from .budget import usual_ensemble, usual_epochs, usual_patience
+from .calibration import Held, calibrate, scale_logits
 from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
     CHECKPOINTS,
@@ -62,6 +63,19 @@ _SETTINGS = (
 _MIN_FREE_BYTES = 1 << 20  # less than a checkpoint
 
 
+@dataclass
+class CrossValidation:
+    """What the models of the folds found.
+
+    Attributes:
+        record: their scores.
+        held: their predictions for their test rows.
+    """
+
+    record: dict[str, Any]
+    held: list[Held]
+
+
 def run_job(
     data: Prepared,
     data_args: DataArguments,
@@ -69,14 +83,14 @@ def run_job(
     args: LyraTrainingArguments,
     command: str,
     build: Build,
-    cross_validation: dict[str, Any] | None = None,
+    cross_validation: CrossValidation | None = None,
 ) -> dict[str, Any]:
     """Trains one model, or the members of an ensemble and what they are together, into `args.output_dir`.
 
     Each member is such a run of its own, in `members/`.
 
     Args:
-        cross_validation: of the same settings, for the record and the card.
+        cross_validation: of the same settings.
 
     Returns:
         The record, of the first process only.
@@ -139,7 +153,7 @@ class Job:
     term: LinearTerm | None
     command: str
     started: float
-    cross_validation: dict[str, Any] | None
+    cross_validation: CrossValidation | None
 
     def run(self, output: Path, args: LyraTrainingArguments, is_member: bool = False) -> dict[str, Any]:
         """Trains one model into a folder; returns its record, of the first process only."""
@@ -253,7 +267,8 @@ class Job:
             history: the log of the Trainer, empty for an ensemble.
             compare: whether to fit a linear model, too.
         """
-        data = self.data
+        data, folds = self.data, self.cross_validation
+        temperature = scale_logits(model, data) if compare else None
         predictions = {}
         for split in data.scored:
             before = time.monotonic()
@@ -264,8 +279,10 @@ class Job:
         if compare:
             linear = fit_linear(data, record["selected_by"], args.seed)
             record["linear"] = linear and linear.record
-        if self.cross_validation is not None:
-            record["cross_validation"] = self.cross_validation
+            calibration = calibrate(model.config, data, predictions, folds.held if folds else None)
+            record["calibration"] = {"temperature": temperature} | calibration
+        if folds is not None:
+            record["cross_validation"] = folds.record
         record["warnings"] = find_problems(data, record, stack(data, predictions[data.scored[-1]].logits))
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)

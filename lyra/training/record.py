@@ -25,7 +25,7 @@ from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
 from ..metrics import METRICS
 from ..modeling_lyra import LyraClassificationModel
-from ..plots import plot_confusion, plot_history, plot_measured, plot_roc
+from ..plots import plot_confusion, plot_history, plot_measured, plot_reliability, plot_roc
 from ..scoring import compute_metrics
 from .arguments import ModelArguments
 from .checkpoints import remove_checkpoints
@@ -152,8 +152,10 @@ def write_run(
     if predictions is not None:
         _write_predictions(partial / "predictions.csv", model, data, predictions)
         plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
+        plot = plot and f"plots/{plot}"
+    reliability = plot_calibration(partial / "plots", data.task.kind, record)
     example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset, model.config.linear_length)
-    card = model_card(record, output.absolute().name, type(model).__name__, example, plot and f"plots/{plot}")
+    card = model_card(record, output.absolute().name, type(model).__name__, example, plot, reliability)
     card.save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.rglob("*"), partial):
@@ -191,6 +193,22 @@ def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str
     title = _score(record, record["selected_by"])
     plot_confusion(values[present], labels[present], names, title, folder / "confusion.png")
     return "confusion.png"
+
+
+_AXES = {
+    "regression": ("level of the intervals", "labels inside"),
+    "classification": ("probability of the predicted class", "predictions that are right"),
+    "multilabel": ("probability of the predicted value", "predictions that are right"),
+}
+
+
+def plot_calibration(folder: Path, kind: str, record: dict[str, Any]) -> str | None:
+    """Plots how well intervals or probabilities hold; returns where, relative to the model's folder."""
+    points = (record.get("calibration") or {}).get("reliability")
+    if not points:
+        return None
+    plot_reliability(points, *_AXES[kind], folder / "reliability.png")
+    return "plots/reliability.png"
 
 
 def _plot_regression(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import special
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -16,7 +15,7 @@ from reference_models import build_cnn, build_transformer
 from lyra import LyraConfig
 from lyra.data import DataArguments, Prepared, prepare
 from lyra.errors import InputError
-from lyra.inference.logits import logits_of_texts
+from lyra.inference.logits import logits_of_texts, to_values
 from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.linear import FittedBaseline, fit_linear
@@ -45,15 +44,8 @@ def run_fit(model: str, data_args: DataArguments, metric: str, seed: int, folder
         "command": command,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "predictions.npy", to_predictions(data.task.kind, fitted.logits))
+    np.save(folder / "predictions.npy", to_values(data.task.kind, fitted.logits))
     (folder / "metrics.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-
-
-def to_predictions(kind: str, logits: np.ndarray) -> np.ndarray:
-    """Values, or probabilities of the classes or of each label."""
-    if kind == "regression":
-        return logits
-    return special.softmax(logits, axis=1) if kind == "classification" else special.expit(logits)
 
 
 def _fit_plain(data: Prepared, metric: str, seed: int) -> FittedBaseline | None:

@@ -34,7 +34,7 @@ from lyra.inference.logits import logits_of_texts
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
-from lyra.training.record import plot_test, stack
+from lyra.training.record import plot_calibration, plot_test, stack
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -285,8 +285,10 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     shutil.rmtree(target / "plots", ignore_errors=True)
     (target / "plots").mkdir()
     plot = plot_test(target / "plots", data, stacked, record)
+    reliability = plot_calibration(target / "plots", data.task.kind, record)
     example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
-    card = model_card(record, task["name"], type(model).__name__, example, plot and f"plots/{plot}", task["test_use"])
+    plots = plot and f"plots/{plot}", reliability
+    card = model_card(record, task["name"], type(model).__name__, example, *plots, test_use=task["test_use"])
     card.data.license = LICENSE
     card.save(target / "README.md")
 

@@ -11,6 +11,7 @@ import pytest
 import reproduce
 import tasks
 
+from lyra.inference.logits import to_values
 from lyra.scoring import compute_metrics
 
 
@@ -77,14 +78,8 @@ def test_a_score_is_that_of_metrics_json(kind, metric):
     labels = rng.integers(0, 3, 50) if kind == "classification" else (rng.normal(size=(50, 3)) > 0).astype(float)
     labels[0] = -100 if kind == "classification" else np.nan
     expected = compute_metrics(kind, logits, labels, ("a", "b", "c"))[metric]
-    predictions = predictions_of(kind, logits)
+    predictions = to_values(kind, logits)
     assert comparison.score(metric, kind, predictions, labels) == pytest.approx(expected)
-
-
-def predictions_of(kind, logits):
-    from baselines import to_predictions
-
-    return to_predictions(kind, logits)
 
 
 def test_a_win_needs_more_than_chance():
