@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LEVEL",
         help="add intervals, or sets of classes, that hold the measured label with this probability, such as 0.9",
     )
+    parser.add_argument(
+        "--nearest",
+        metavar="TABLE",
+        help="training table; add each sequence's identity to the most similar one there",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,6 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
     quiet_loading()
     from ..inference import predict
 
-    rows = predict(**table_arguments(arguments), interval=arguments.interval)
+    rows = predict(**table_arguments(arguments), interval=arguments.interval, nearest=arguments.nearest)
     if is_main_process():
         print(f"written: {arguments.output}, {rows} rows")

@@ -31,7 +31,7 @@ def prediction_columns(
     Raises:
         InputError: if the model is not calibrated, or not for such a level.
     """
-    names = [str(config.id2label[i]) for i in range(config.num_labels)]  # type: ignore[index]
+    names = [str(config.id2label[i]) for i in range(config.num_labels)]
     if level is not None and config.calibration is None:
         raise InputError("--interval: the model has no intervals; it was not calibrated in training")
     sizes = [len(each) if per_token else 1 for each in predictions.logits]
@@ -42,7 +42,8 @@ def prediction_columns(
         else np.concatenate([each.reshape(-1, len(names)) for each in predictions.stds])
     )
     columns: dict[str, Any] = {}
-    values, stem = to_values(_KINDS[config.problem_type], flat), "probability"  # type: ignore[index]
+    kind = _KINDS.get(config.problem_type, "classification")
+    values, stem = to_values(kind, flat), "probability"
     if config.problem_type == "regression":
         stem = "prediction"
     elif config.problem_type == "multi_label_classification":
@@ -55,8 +56,7 @@ def prediction_columns(
         if stds is not None:
             columns["std" + end] = stds[:, i]
     if level is not None:
-        add = _ADDERS[config.problem_type]  # type: ignore[index]
-        columns |= add(config.calibration, names, values, stds, level)  # type: ignore[arg-type]
+        columns |= _ADDERS[kind](config.calibration, names, values, stds, level)  # type: ignore[arg-type]
     rows, start = [], 0
     for size in sizes:
         span = slice(start, start + size) if per_token else start
@@ -91,11 +91,7 @@ def _sets_of_labels(
 
 
 _KINDS = {spec.problem_type: spec.kind for spec in TASKS.values()}
-_ADDERS = {
-    "regression": _limits,
-    "single_label_classification": _set_of_classes,
-    "multi_label_classification": _sets_of_labels,
-}
+_ADDERS = {"regression": _limits, "classification": _set_of_classes, "multilabel": _sets_of_labels}
 
 
 def added_columns(config: LyraConfig, per_token: bool, level: float | None = None) -> list[str]:

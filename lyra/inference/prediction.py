@@ -1,14 +1,13 @@
 """Predictions for tables of any size with a trained model, in constant memory."""
 
 from pathlib import Path
+from typing import Any
 
-from ..data.readers import Row
 from ..data.tables import TableWriter, join_tables, output_format
-from ..modeling_lyra import LyraClassificationModel
-from ..tokenization_lyra import LyraTokenizer
 from .checks import check_paths
 from .loading import best_device, load_model
 from .logits import logits_of_texts
+from .nearest import COLUMN, Nearest
 from .outputs import added_columns, extend_row, prediction_columns
 from .parts import fingerprint_of, launched, write_in_parts
 from .reading import Chunk, ChunkReader
@@ -25,6 +24,7 @@ def predict(
     revision: str | None = None,
     resume: bool = False,
     interval: float | None = None,
+    nearest: str | None = None,
 ) -> int:
     """Writes a copy of a table with the model's predictions as further columns.
 
@@ -41,6 +41,7 @@ def predict(
         device: by default the GPU where there is one, of several processes each its own.
         revision: of a Hub repository.
         interval: level, such as 0.9, of intervals or sets that are added, see [`prediction_columns`].
+        nearest: table of training sequences; `nearest_identity`, that to the most similar one, is added.
         resume: whether to keep the parts of an interrupted prediction of the same table by the same model.
 
     Returns:
@@ -54,25 +55,22 @@ def predict(
     model, tokenizer = load_model(model_name, revision)
     state = launched(device)
     model.to(best_device(device) if state is None or device else state.device)
-    fingerprint = fingerprint_of(
-        source, model, sequence_column=sequence_column, pair_column=pair_column, unknown=unknown, interval=interval
-    )
+    columns_of: dict[str, Any] = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
+    fingerprint = fingerprint_of(source, model, **columns_of, interval=interval, nearest=nearest)
     trained_on, length = model.config.training_data, model.config.linear_length
-    reader = ChunkReader(source, tokenizer, trained_on, sequence_column, pair_column, unknown, length)
-    columns: list[str] = []
+    reader = ChunkReader(source, tokenizer, trained_on, **columns_of, length=length)
+    columns = [*reader.names, *added_columns(model.config, model.per_token, interval)]
+    known = None
+    if nearest is not None:
+        known = Nearest(ChunkReader(nearest, tokenizer, trained_on, **columns_of, length=length))
+        columns.append(COLUMN)
 
     def write(chunk: Chunk, path: Path, first: bool) -> None:
-        predicted = _predict_rows(model, tokenizer, chunk, interval)
+        predictions = logits_of_texts(model, tokenizer, chunk.texts)
+        added = prediction_columns(predictions, model.config, model.per_token, interval)
+        if known is not None:
+            added = [row | {COLUMN: identity} for row, identity in zip(added, known(chunk.texts), strict=True)]
         with TableWriter(path, columns, header=first) as writer:
-            writer.write(predicted)
+            writer.write(list(map(extend_row, chunk.locations, chunk.rows, added)))
 
-    columns += [*reader.names, *added_columns(model.config, model.per_token, interval)]
     return write_in_parts(output, reader, write, join_tables, fingerprint, resume, state)
-
-
-def _predict_rows(
-    model: LyraClassificationModel, tokenizer: LyraTokenizer, chunk: Chunk, interval: float | None
-) -> list[Row]:
-    predictions = logits_of_texts(model, tokenizer, chunk.texts)
-    added = prediction_columns(predictions, model.config, model.per_token, interval)
-    return list(map(extend_row, chunk.locations, chunk.rows, added))

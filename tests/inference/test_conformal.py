@@ -133,3 +133,16 @@ def test_a_model_without_calibration_says_so(tmp_path, capsys):
     (model / "config.json").write_text(json.dumps(config))
     assert main([*asked, "0.999"]) == 2 and "needs at least 999 calibration rows" in capsys.readouterr().err
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_the_distance_to_the_training_table(tmp_path, capsys):
+    table, model = trained(tmp_path, {"y": len})
+    known = read(table)[0]["sequence"]
+    (tmp_path / "new.csv").write_text(f"sequence\n{known}\n{known[:-1]}W\n{known[:-1]}\nWWWWWWWWWWWWWWWW\n")
+    asked = ["predict", str(model), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv"), "--nearest"]
+    assert main([*asked, str(table)]) == 0
+    rows = read(tmp_path / "p.csv")
+    found = [float(row["nearest_identity"]) for row in rows]
+    share = 1 - 1 / len(known)
+    assert found[0] == 1 and found[1] == found[2] == pytest.approx(share, abs=1e-6) and found[3] < 0.3
+    assert main([*asked, str(tmp_path / "none.csv")]) == 2 and "none.csv" in capsys.readouterr().err
