@@ -12,6 +12,7 @@ from .ssm_backends_lyra import SSM_BACKENDS
 
 # What follows from the labels of one task, and does not carry over to another.
 LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights", "calibration")
+EXTRA_FIELDS = ("extra_features", "extra_means", "extra_stds")
 LINEAR_FIELDS = ("linear_term", "linear_length", "linear_sites", "global_epistasis")
 _MOST_LABELS = 1 << 20
 
@@ -84,6 +85,10 @@ class LyraConfig(PreTrainedConfig):
         global_epistasis (`str`, *optional*):
             Curve through which a sequence head passes the sum of linear term and network, one per output: `"free"` or
             `"monotone"`.
+        extra_features (`list[str]`, *optional*):
+            Names of numbers beside each sequence, such as a temperature, that a sequence head reads out, too.
+        extra_means, extra_stds (`list[float]`, *optional*):
+            Mean and standard deviation of each of them in the training data, by which they are standardised.
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels, and the logits are in label units.
@@ -147,6 +152,9 @@ class LyraConfig(PreTrainedConfig):
     linear_length: int | None = None
     linear_sites: list[int] | tuple[int, ...] | None = None
     global_epistasis: str | None = None
+    extra_features: list[str] | tuple[str, ...] | None = None
+    extra_means: list[int | float] | tuple[int | float, ...] | None = None
+    extra_stds: list[int | float] | tuple[int | float, ...] | None = None
     label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_quantiles: list[int | float] | list[list[int | float]] | None = None
@@ -187,7 +195,7 @@ class LyraConfig(PreTrainedConfig):
         saved, wanted = config_dict.get("id2label"), kwargs.get("id2label")
         count = kwargs.get("num_labels", len(wanted) if wanted else None)
         if saved is not None and count not in (None, len(saved)):
-            dropped = ("problem_type", *LABEL_FIELDS, *LINEAR_FIELDS)
+            dropped = ("problem_type", *LABEL_FIELDS, *LINEAR_FIELDS, *EXTRA_FIELDS)
             config_dict = {key: value for key, value in config_dict.items() if key not in dropped}
         return super().from_dict(config_dict, **kwargs)
 
@@ -299,6 +307,7 @@ class LyraConfig(PreTrainedConfig):
         _require(self.pooling in POOLINGS, "pooling", f"one of {tuple(POOLINGS)}", self.pooling)
         _require(self.ssm_backend in backends, "ssm_backend", f"one of {backends}", self.ssm_backend)
         self._validate_linear_term()
+        self._validate_extra_features()
         self._validate_label_scale()
         self._validate_label_quantiles()
         if self.class_weights is not None:
@@ -318,6 +327,18 @@ class LyraConfig(PreTrainedConfig):
             usable = len(places) > 1 and places == sorted(set(places)) and places[0] >= 0 and places[-1] < (length or 0)
             _require(usable, "linear_sites", f"two positions or more below {length}, ascending", sites)
         _require(term != "words" or self.input_size is None, "linear_term", "of letters, with `input_size`", term)
+
+    def _validate_extra_features(self):
+        names = self.extra_features
+        _require(names is None or len(names) > 0, "extra_features", "names, or None", names)
+        for field in ("extra_means", "extra_stds"):
+            values = getattr(self, field)
+            _require((values is None) == (names is None), field, "given together with `extra_features`", values)
+            if values is not None and names is not None:
+                finite = len(values) == len(names) and all(abs(value) < float("inf") for value in values)
+                _require(finite, field, f"a finite number for each of `extra_features` ({len(names)})", values)
+        positive = all(std > 0 for std in self.extra_stds or ())
+        _require(positive, "extra_stds", "positive", self.extra_stds)
 
     def _validate_label_scale(self):
         _require(

@@ -98,6 +98,37 @@ class LyraLinearTerm(nn.Module):
         return vectors.masked_fill(~mask.unsqueeze(-1), 0), mask
 
 
+class LyraExtraTerm(nn.Module):
+    """Contributions of the numbers beside each sequence, `config.extra_features`, standardised.
+
+    Attributes:
+        weight: `(features, o)`.
+    """
+
+    def __init__(self, config: "LyraConfig"):
+        super().__init__()
+        self.names = list(config.extra_features or [])
+        self.means, self.stds = list(config.extra_means or []), list(config.extra_stds or [])
+        self.weight = nn.Parameter(torch.empty(len(self.names), config.num_labels))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        init.zeros_(self.weight)
+
+    def forward(self, values: torch.Tensor | None) -> torch.Tensor:
+        """`(b, features)` in their own units to `(b, o)`.
+
+        Raises:
+            ValueError: naming the features, if there are none or another number of them.
+        """
+        if values is None or values.shape[-1] != len(self.names):
+            got = "none" if values is None else f"{values.shape[-1]}"
+            raise ValueError(f"`extra_features`: this model reads {', '.join(self.names)} of each sequence, got {got}")
+        weight = at_least_fp32(self.weight)
+        means, stds = (torch.tensor(each, dtype=weight.dtype, device=weight.device) for each in (self.means, self.stds))
+        return ((values.to(weight) - means) / stds) @ weight
+
+
 class AlignedTerm(LyraLinearTerm):
     """The letter at each position of sequences of one length and, of `"pairs"`, the letters at each two of
     `config.linear_sites`."""
@@ -323,6 +354,7 @@ __all__ = [
     "TANHS",
     "LinearState",
     "LyraCurve",
+    "LyraExtraTerm",
     "LyraLinearTerm",
     "build_linear_term",
     "longest_word",

@@ -24,7 +24,7 @@ from .configuration_lyra import LyraConfig
 from .context_lyra import NO_STATES, WHOLE, LyraCache, LyraContext, SegmentContext, SSMStates
 from .execution_lyra import at_least_fp32, is_eager_cpu, reduce_mask
 from .fused_lyra import LyraGatedResidual, LyraRMSNorm
-from .linear_lyra import LyraCurve, LyraLinearTerm, build_linear_term
+from .linear_lyra import LyraCurve, LyraExtraTerm, LyraLinearTerm, build_linear_term
 from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
 from .pipelines_lyra import choose_pipelines
 from .pooling_lyra import PooledState, Pooler
@@ -384,7 +384,7 @@ def _initialize(module: nn.Module) -> None:
         init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, LyraRMSNorm):
         init.ones_(module.weight)
-    elif isinstance(module, (LyraS4DKernel, LyraLinearTerm, LyraCurve)):
+    elif isinstance(module, (LyraS4DKernel, LyraLinearTerm, LyraExtraTerm, LyraCurve)):
         module.reset_parameters()
     elif isinstance(module, LyraS4DLayer):
         init.normal_(module.D)
@@ -393,7 +393,7 @@ def _initialize(module: nn.Module) -> None:
 
 
 # Of a checkpoint with a head: what other models have not.
-_OF_SEQUENCE_HEADS = [r"^linear_term\.", r"^curve\."]
+_OF_SEQUENCE_HEADS = [r"^linear_term\.", r"^extra_term\.", r"^curve\."]
 _OF_HEADS = [r"^classifier\.", r"^extra_members\.", r"^lm_head\.", *_OF_SEQUENCE_HEADS]
 
 
@@ -580,6 +580,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
             self.classifier = nn.Sequential(self.classifier)
         linear = config.linear_term is not None and not self.per_token
         self.linear_term = build_linear_term(config) if linear else None
+        extra = config.extra_features is not None and not self.per_token
+        self.extra_term = LyraExtraTerm(config) if extra else None
         curve = config.global_epistasis is not None and not self.per_token
         self.curve = LyraCurve(config) if curve else None
         if config.ensemble_size > 1:
@@ -619,14 +621,25 @@ class LyraClassificationModel(LyraPreTrainedModel):
         return [self, *getattr(self, "extra_members", [])]
 
     def read_out(
-        self, vectors: torch.Tensor, contributions: torch.Tensor | None = None
+        self,
+        vectors: torch.Tensor,
+        contributions: torch.Tensor | None = None,
+        extra_features: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`(..., d)` to logits `(..., labels)`: on the scale of training, and in label units.
 
         Args:
             contributions: of the linear term, where there is one, `(..., labels)`.
+            extra_features: where the model reads some, `(..., features)`.
+
+        Raises:
+            ValueError: if `extra_features` are missing, or the model reads none.
         """
         logits = self.classifier(self.dropout(vectors))
+        if self.extra_term is not None:
+            logits = logits + self.extra_term(extra_features)
+        elif extra_features is not None:
+            raise ValueError("`extra_features`: this model reads none (`config.extra_features`)")
         if contributions is not None:
             logits = logits + contributions
         if self.curve is not None:
@@ -642,12 +655,15 @@ class LyraClassificationModel(LyraPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        extra_features: torch.Tensor | None = None,
         **kwargs,
     ) -> LyraClassifierOutput:
         r"""
         Args:
             input_ids, attention_mask, input_features, inputs_embeds, output_hidden_states:
                 See [`LyraModel.forward`].
+            extra_features (`torch.Tensor` of shape `(batch_size, n)`, *optional*):
+                What `config.extra_features` names, in their own units, for models that read some.
             labels (`torch.Tensor`, *optional*):
                 Of a sequence head `(batch_size,)` class indices or values of one regression, or
                 `(batch_size, num_labels)` values, where NaN marks a missing measurement and -100 a missing class. Of a
@@ -662,7 +678,11 @@ class LyraClassificationModel(LyraPreTrainedModel):
             labels, the logits alone, as of a plain module.
         """
         _refuse_cache(kwargs)
-        settings = {"output_hidden_states": output_hidden_states, "num_items_in_batch": num_items_in_batch}
+        settings: dict[str, Any] = {
+            "output_hidden_states": output_hidden_states,
+            "num_items_in_batch": num_items_in_batch,
+            "extra_features": extra_features,
+        }
         inputs = (input_ids, attention_mask, input_features, inputs_embeds)
         if input_ids is not None and input_ids.is_floating_point():
             inputs = (None, attention_mask, input_ids, inputs_embeds)
@@ -677,13 +697,14 @@ class LyraClassificationModel(LyraPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        extra_features: torch.Tensor | None = None,
     ) -> LyraClassifierOutput:
         """`forward` of all members."""
         *_, inputs_embeds = inputs
         if inputs_embeds is not None and self.config.ensemble_size > 1:
             raise ValueError("`inputs_embeds` are of one model, and every member of an ensemble has its own")
         outputs = [
-            member._forward_member(inputs, labels, output_hidden_states, num_items_in_batch)
+            member._forward_member(inputs, labels, output_hidden_states, num_items_in_batch, extra_features)
             for member in self.members()
         ]
         return outputs[0] if len(outputs) == 1 else self._combine(outputs)
@@ -694,11 +715,12 @@ class LyraClassificationModel(LyraPreTrainedModel):
         labels: torch.Tensor | None,
         output_hidden_states: bool | None,
         num_items_in_batch: torch.Tensor | int | None,
+        extra_features: torch.Tensor | None,
     ) -> LyraClassifierOutput:
         """`forward` of one member."""
         outputs = self.lyra(*inputs, output_hidden_states, return_dict=True)
         vectors = outputs.last_hidden_state if self.per_token else outputs.pooler_output
-        raw, logits = self.read_out(vectors, self._contributions(*inputs))
+        raw, logits = self.read_out(vectors, self._contributions(*inputs), extra_features)
         loss = None
         if labels is not None:
             loss = reduce_losses(*head_losses(raw, labels, self.config, self.per_token), num_items_in_batch)

@@ -32,6 +32,13 @@ class DataArguments:
     label_columns: list[str] | None = field(
         default=None, metadata={"help": "Column of labels, or several for several outputs; detected by name."}
     )
+    feature_columns: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Columns of numbers that the model reads beside each sequence, such as a temperature or the score "
+            "of another model; predictions need them, too."
+        },
+    )
     split_column: str | None = field(
         default=None, metadata={"help": "Column of train/validation/test; detected by name."}
     )

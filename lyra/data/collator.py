@@ -10,7 +10,7 @@ from .labels import IGNORE_INDEX
 
 
 class LyraCollator:
-    """Pads encoded rows to one batch of `input_ids` and `labels`; the model finds the pads by their id.
+    """Pads encoded rows to one batch of `input_ids`, `labels` and `extra_features`; the model finds pads by their id.
 
     Labels of residues are padded with -100, and NaN (no measurement) becomes -100, so that the Trainer counts the
     labels that the loss counts.
@@ -26,6 +26,8 @@ class LyraCollator:
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = {"input_ids": pad([e["input_ids"] for e in examples], self.pad_token_id)}
+        if "extra_features" in examples[0]:
+            batch["extra_features"] = torch.tensor([e["extra_features"] for e in examples])
         if "labels" in examples[0]:
             batch["labels"] = self._stack_labels([np.asarray(e["labels"]) for e in examples])
         return batch

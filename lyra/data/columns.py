@@ -59,6 +59,7 @@ class Columns:
         scored: of the number of residues with labels; None where there is none.
         scored_number: this number, where it is the same for all rows.
         group: of what must stay in one split.
+        extra: of numbers that the model reads beside each sequence.
     """
 
     all: tuple[str, ...]
@@ -69,6 +70,7 @@ class Columns:
     scored: str | None = None
     scored_number: int | None = None
     group: str | None = None
+    extra: tuple[str, ...] = ()
 
     @property
     def unused_labels(self) -> list[str]:
@@ -101,7 +103,13 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
     wanted_scored = args.scored_residues if number is None else None
     scored = _find_optional(source, names, wanted_scored, SCORED_COLUMNS, "scored", "--scored_residues")
     group = _find_optional(source, names, args.group_column, (), "group")
-    return Columns(names, sequences, labels, split, mask, scored if number is None else None, number, group)
+    extra = tuple(
+        find_column(source, names, name, (), "feature", "--feature_columns") for name in args.feature_columns or ()
+    )
+    for column in extra:
+        if column in (*sequences, *labels) or extra.count(column) > 1:
+            raise InputError(f"--feature_columns: {column!r} is a column of sequences or labels, or named twice")
+    return Columns(names, sequences, labels, split, mask, scored if number is None else None, number, group, extra)
 
 
 def unused_columns(table: Table, columns: Columns, conditions: Sequence[str]) -> list[str]:
@@ -110,7 +118,15 @@ def unused_columns(table: Table, columns: Columns, conditions: Sequence[str]) ->
     Args:
         conditions: of `--where`, which use a column.
     """
-    used = {*columns.sequences, *columns.labels, columns.split, columns.mask, columns.scored, columns.group}
+    used = {
+        *columns.sequences,
+        *columns.labels,
+        columns.split,
+        columns.mask,
+        columns.scored,
+        columns.group,
+        *columns.extra,
+    }
     used |= {column for column in columns.all if any(each.strip().startswith(column) for each in conditions)}
     others = [column for column in columns.all if column not in used and column not in columns.unused_labels]
     rows = table.rows[:_SAMPLED_ROWS]
@@ -123,7 +139,11 @@ def unused_columns(table: Table, columns: Columns, conditions: Sequence[str]) ->
             kinds["sequences"].append(column)
         elif all(parse_number(cell) is not None for cell in cells):
             kinds["folds" if "fold" in _plain(column) else "numbers"].append(column)
-    flags = {"sequences": "--pair_column", "folds": "--split_column and --fold", "numbers": "--label_columns"}
+    flags = {
+        "sequences": "--pair_column",
+        "folds": "--split_column and --fold",
+        "numbers": "--label_columns or --feature_columns",
+    }
     return [
         f"columns: {kind} that are not used: {join_quoted(names)} ({flags[kind]})"
         for kind, names in kinds.items()

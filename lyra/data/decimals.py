@@ -18,7 +18,7 @@ def read_decimal_commas(table: Table, columns: Columns) -> None:
         InputError: naming the first label with a point, which may divide thousands.
     """
     for location, row in zip(table.locations, table.rows, strict=True):
-        for column in columns.labels:
+        for column in (*columns.labels, *columns.extra):
             if isinstance(row.get(column), str) and "." in row[column]:
                 cell = Cell(location, column)
                 raise InputError(f"{cell}: expected a decimal comma and no point (--decimal ,), got {row[column]!r}")

@@ -19,6 +19,7 @@ from ..tasks import TASKS, Task
 from .arguments import DataArguments
 from .columns import Columns, find_columns, unused_columns
 from .decimals import read_decimal_commas
+from .extras import check_varying, read_extra_features
 from .filter import filter_rows, skip_unlabelled
 from .labels import IGNORE_INDEX, above_threshold, class_notes, detect_task, explain_choice, parse_labels
 from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
@@ -44,6 +45,8 @@ class CheckedData:
         labels: of each split, in the same order: numbers, or lists of them.
         rows: the original rows of each split, in the same order; none for the test where all are learned from.
         numbers: of each of these rows, among those that are left of the table.
+        extra_columns: of the numbers that the model reads beside each sequence.
+        extra: these numbers of each split, `(rows, columns)`.
         units: of the training rows, what must not be in two splits, such as a group or a position; None where that is
             the sequence.
         notes: what was found or decided, a line each.
@@ -57,6 +60,8 @@ class CheckedData:
     labels: dict[str, list[Any]]
     rows: dict[str, list[Row]]
     numbers: dict[str, list[int]]
+    extra_columns: tuple[str, ...]
+    extra: dict[str, np.ndarray]
     units: Sequence[str | None] | None
     sha256: str
     source: str
@@ -66,6 +71,10 @@ class CheckedData:
     def letters(self) -> str:
         """The letters of the training sequences."""
         return "".join(sorted(set().union(*map(set, self.sequences["train"]))))
+
+    def extra_features(self, split: str) -> np.ndarray | None:
+        """The numbers beside the sequences of a split, `(rows, columns)`; None where there are none."""
+        return self.extra[split] if self.extra_columns else None
 
     @property
     def scored(self) -> list[str]:
@@ -131,9 +140,12 @@ def check(args: DataArguments) -> CheckedData:
         table.splits = read_fold(table, columns, args.fold, notes)
     sequences, texts, alphabet = _check_sequences(table, columns, args, notes)
     labels, task = _check_labels(table, columns, args, sequences, notes)
+    extra = _check_extra_features(table, columns, task, notes)
     splits, units = assign_splits(table, columns, texts, labels, task, args, notes)
     splits = check_leaks(splits, texts, labels, args.drop_leaked, notes)
     indices = rows_by_split(table, task, labels, splits, columns.group, notes, args.learns_all)
+    if columns.extra:
+        check_varying(table.source, extra[indices["train"]], columns.extra)
     notes += unused_columns(table, columns, args.where or [])
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
@@ -149,6 +161,8 @@ def check(args: DataArguments) -> CheckedData:
         labels=by_split(labels),
         rows=by_split(table.rows),
         numbers=indices,
+        extra_columns=columns.extra,
+        extra={split: extra[indices[split]] for split in SPLITS},
         units=None if units is None else [units[i] for i in indices["train"]],
         sha256=table.sha256,
         source=table.source,
@@ -227,6 +241,15 @@ def _check_labels(
     return labels, task
 
 
+def _check_extra_features(table: Table, columns: Columns, task: Task, notes: list[str]) -> np.ndarray:
+    """The numbers beside each sequence, `(rows, columns)`."""
+    if columns.extra and task.per_token:
+        raise InputError(f"--feature_columns: only for labels of whole sequences; the task is {task.name}")
+    if columns.extra:
+        notes.append(f"features: {join_quoted(columns.extra)} beside each sequence")
+    return read_extra_features(table.locations, table.rows, columns.extra)
+
+
 def _scored(table: Table, columns: Columns, args: DataArguments, sequences: list[str]) -> list[int]:
     """How many residues of each sequence may have labels; a column that was only found by its name may mean something
     else."""
@@ -269,21 +292,27 @@ def encode(data: CheckedData) -> Prepared:
     from ..tokenization_lyra import LyraTokenizer
 
     tokenizer = LyraTokenizer(data.alphabet, pair_offset=data.pair_offset)
-    encoded = {s: _encode_split(tokenizer, data.task, data.sequences[s], data.labels[s]) for s in SPLITS}
+    encoded = {split: _encode_split(tokenizer, data, split) for split in SPLITS}
     # The labels are in the data set; a second copy, an object per residue, would take most of the memory.
     return Prepared(**vars(data) | {"labels": {}}, tokenizer=tokenizer, dataset=DatasetDict(encoded))
 
 
-def _encode_split(tokenizer: "LyraTokenizer", task: Task, sequences: list[str], labels: list[Any]) -> "Dataset":
+def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> "Dataset":
     from datasets import Dataset, Features, Sequence, Value
 
+    task = data.task
     label_type: Any = Value("int64") if task.kind == "classification" else Value("float64")
     if task.num_outputs > 1:
         label_type = Sequence(label_type)
     if task.per_token:
         label_type = Sequence(label_type)
-    encoded = tokenizer.encode_bulk(sequences)
-    return Dataset.from_dict(
-        {"input_ids": encoded, "labels": labels, "length": [len(ids) for ids in encoded]},
-        features=Features({"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}),
-    )
+    encoded = tokenizer.encode_bulk(data.sequences[split])
+    columns: dict[str, Any] = {
+        "input_ids": encoded,
+        "labels": data.labels[split],
+        "length": [len(ids) for ids in encoded],
+    }
+    types = {"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}
+    if data.extra_columns:
+        columns["extra_features"], types["extra_features"] = data.extra[split], Sequence(Value("float32"))
+    return Dataset.from_dict(columns, features=Features(types))

@@ -83,6 +83,8 @@ def model_card(
         notes=" ".join(_sentences(data["notes"])),
         auto_class=architecture.replace("Lyra", "AutoModel", 1),
         example=", ".join(map(_written, example)),
+        extra_features=_extra_features(record),
+        extra_values=", ".join(f"{mean:.4g}" for mean in record.get("extra_features", {}).values()),
         settings=_rows(settings.items()),
     )
 
@@ -193,6 +195,12 @@ def _calibration(record: dict[str, Any]) -> str:
         f"{error} {found['calibration_error']:.3f}. `lyra predict --interval {found['level']:g}` adds them. They hold "
         "for new sequences that are like those of the table."
     )
+
+
+def _extra_features(record: dict[str, Any]) -> str:
+    """What the model reads beside each sequence."""
+    names = ", ".join(map(code, record.get("extra_features", {})))
+    return names and f"Beside each sequence it reads {names}, in their own units."
 
 
 def _selection(record: dict[str, Any]) -> str:

@@ -161,8 +161,10 @@ def _check_model(folder: Path) -> None:
 
     model, tokenizer = load_model(str(folder))
     example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
+    means = model.config.extra_means
+    extra = {} if means is None else {"extra_features": torch.tensor([means])}
     with torch.no_grad():
-        logits = model(**tokenizer(*example, return_tensors="pt")).logits
+        logits = model(**tokenizer(*example, return_tensors="pt"), **extra).logits
     if not logits.isfinite().all():
         raise InputError(f"{folder}: the model's predictions are not finite numbers; it diverged or is damaged")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from ..errors import InputError
 from ..modeling_lyra import LyraClassificationModel, LyraPreTrainedModel, mean_and_std
 from ..tokenization_lyra import LyraTokenizer
 from .streaming import stream_member
+
+if TYPE_CHECKING:
+    from ..data.preparation import Prepared
 
 _BATCH_POSITIONS = 1 << 16
 _LONGEST_WHOLE = 1 << 17  # letters; a longer sequence is streamed
@@ -32,22 +35,28 @@ class Predictions(NamedTuple):
 
 
 def compute_logits(
-    model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: Sequence[str] | Sequence[tuple[str, str]]
+    model: LyraClassificationModel,
+    tokenizer: LyraTokenizer,
+    sequences: Sequence[str] | Sequence[tuple[str, str]],
+    extra_features: np.ndarray | None = None,
 ) -> Predictions:
     """The predictions for each sequence, or of a model of aligned pairs for each `(sequence, partner)`.
 
+    Args:
+        extra_features: of a model that reads some, `(sequences, features)`.
+
     Raises:
-        ValueError: if a model of pairs gets single sequences.
+        ValueError: if a model of pairs gets single sequences, or `extra_features` are not those that the model reads.
         InputError: if the predictions are not finite, as after a training that diverged.
     """
     alphabet = get_alphabet(tokenizer.alphabet)
     if not isinstance(alphabet, PairAlphabet):
-        return logits_of_texts(model, tokenizer, list(sequences))  # type: ignore[arg-type]
+        return logits_of_texts(model, tokenizer, list(sequences), extra_features)  # type: ignore[arg-type]
     pairs = [each for each in sequences if not isinstance(each, str)]
     if len(pairs) < len(sequences):
         raise ValueError("`sequences` must be pairs (sequence, partner) for this model, got single sequences")
     texts = [alphabet.align(_without_space(one), _without_space(other), tokenizer.pair_offset) for one, other in pairs]
-    return logits_of_texts(model, tokenizer, texts)
+    return logits_of_texts(model, tokenizer, texts, extra_features)
 
 
 def to_values(kind: str, logits: np.ndarray) -> np.ndarray:
@@ -61,17 +70,27 @@ def _without_space(sequence: str) -> str:
     return "".join(sequence.split())
 
 
-def logits_of_texts(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str]) -> Predictions:
-    """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
-    single = len(get_alphabet(tokenizer.alphabet).members) == 1
-    is_whole = [len(sequence) <= _LONGEST_WHOLE or not single for sequence in sequences]
+def logits_of_split(model: LyraClassificationModel, data: "Prepared", split: str) -> Predictions:
+    """[`compute_logits`] of a split of prepared data."""
+    return logits_of_texts(model, data.tokenizer, data.sequences[split], data.extra_features(split))
 
-    def logits_and_std(input_ids: torch.Tensor) -> torch.Tensor:
-        output = model(input_ids)
+
+def logits_of_texts(
+    model: LyraClassificationModel,
+    tokenizer: LyraTokenizer,
+    sequences: list[str],
+    extra_features: np.ndarray | None = None,
+) -> Predictions:
+    """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
+    streamable = len(get_alphabet(tokenizer.alphabet).members) == 1 and extra_features is None
+    is_whole = [len(sequence) <= _LONGEST_WHOLE or not streamable for sequence in sequences]
+
+    def logits_and_std(input_ids: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
+        output = model(input_ids, extra_features=next(iter(extra), None))
         return output.logits if output.std is None else torch.cat([output.logits, output.std], dim=-1)
 
     encoded = tokenizer.encode_bulk(compress(sequences, is_whole))
-    batched = iter(map_batches(logits_and_std, model, encoded, model.per_token))
+    batched = iter(map_batches(logits_and_std, model, encoded, model.per_token, extra_features))
     results = [
         next(batched) if whole else _stream_whole(model, sequence)
         for sequence, whole in zip(sequences, is_whole, strict=True)
@@ -96,19 +115,22 @@ def _stream_whole(model: LyraClassificationModel, sequence: str) -> np.ndarray:
 
 @torch.inference_mode()
 def map_batches(
-    function: Callable[[torch.Tensor], torch.Tensor],
+    function: Callable[..., torch.Tensor],
     model: LyraPreTrainedModel,
     encoded: list[np.ndarray],
     per_token: bool,
+    extra_features: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Applies a function of `input_ids` to batches of similar length; returns the results in the given order."""
+    """Applies a function of `input_ids`, and where they are given of `extra_features`, to batches of similar length;
+    returns the results in the given order."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     results: list[np.ndarray | None] = [None] * len(encoded)
     while order:
         size = max(1, _BATCH_POSITIONS // len(encoded[order[0]]))
         batch, order = order[:size], order[size:]
         input_ids = pad([encoded[i] for i in batch], model.config.pad_token_id).to(model.device)
-        output = function(input_ids).float().cpu().numpy()
+        extra = [] if extra_features is None else [torch.from_numpy(extra_features[batch]).to(model.device)]
+        output = function(input_ids, *extra).float().cpu().numpy()
         for i, result in zip(batch, output, strict=True):
             results[i] = result[: len(encoded[i])] if per_token else result
     return results  # type: ignore[return-value]

@@ -58,7 +58,8 @@ def predict(
     columns_of: dict[str, Any] = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
     fingerprint = fingerprint_of(source, model, **columns_of, interval=interval, nearest=nearest)
     trained_on, length = model.config.training_data, model.config.linear_length
-    reader = ChunkReader(source, tokenizer, trained_on, **columns_of, length=length)
+    extra = model.config.extra_features
+    reader = ChunkReader(source, tokenizer, trained_on, **columns_of, length=length, extra_features=extra)
     columns = [*reader.names, *added_columns(model.config, model.per_token, interval)]
     known = None
     if nearest is not None:
@@ -66,7 +67,7 @@ def predict(
         columns.append(COLUMN)
 
     def write(chunk: Chunk, path: Path, first: bool) -> None:
-        predictions = logits_of_texts(model, tokenizer, chunk.texts)
+        predictions = logits_of_texts(model, tokenizer, chunk.texts, chunk.extra_features)
         added = prediction_columns(predictions, model.config, model.per_token, interval)
         if known is not None:
             added = [row | {COLUMN: identity} for row, identity in zip(added, known(chunk.texts), strict=True)]

@@ -1,18 +1,20 @@
 """The rows of a table to predict for, in chunks of bounded size, checked."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
 from ..data.columns import PAIR_COLUMNS, SEQUENCE_COLUMNS, find_column
+from ..data.extras import read_extra_features
 from ..data.letters import MOSTLY_NUCLEOTIDES, align_pairs, check_letters, nucleotide_share, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import read_rows
-from ..errors import InputError
+from ..errors import InputError, join_quoted
 from ..tokenization_lyra import LyraTokenizer
 
 CHUNK_ROWS = 4096
@@ -24,11 +26,13 @@ class Chunk(NamedTuple):
 
     Attributes:
         texts: their sequences as the tokenizer reads them.
+        extra_features: that the model reads, `(rows, features)`, or None.
     """
 
     locations: list[RowLocation]
     rows: list[Row]
     texts: list[str]
+    extra_features: np.ndarray | None
 
 
 class ChunkReader:
@@ -41,6 +45,7 @@ class ChunkReader:
         sequence_column, pair_column: by default those of the training data, or else found by their names.
         unknown: `"error"` stops at a character outside the alphabet, `"token"` reads it as `<unk>`.
         length: that all sequences must have, of a model of aligned ones.
+        extra_features: columns of numbers that the model reads, too.
 
     Attributes:
         columns: of the sequences.
@@ -59,8 +64,9 @@ class ChunkReader:
         pair_column: str | None = None,
         unknown: str = "error",
         length: int | None = None,
+        extra_features: Sequence[str] | None = None,
     ):
-        self.length = length
+        self.length, self.extra_features = length, extra_features
         self.alphabet, self.pair_offset = get_alphabet(tokenizer.alphabet), tokenizer.pair_offset
         self.unknown = unknown
         rows = read_rows(source)
@@ -77,6 +83,11 @@ class ChunkReader:
             self.columns.append(_find(source, names, pair_column, trained[1], PAIR_COLUMNS, "pair"))
         elif pair_column is not None:
             raise InputError(f"--pair_column: this model takes single sequences; its alphabet is {tokenizer.alphabet}")
+        if missing := [name for name in extra_features or () if name not in names]:
+            raise InputError(
+                f"{source}: no column {missing[0]!r}, which the model reads (--feature_columns in training), only "
+                f"{join_quoted(names)}"
+            )
 
     def chunks(self, quiet: bool = False) -> Iterator[Chunk]:
         """The chunks, with a progress bar unless `quiet`."""
@@ -102,7 +113,10 @@ class ChunkReader:
         if self.alphabet.letters == AMINO_ACIDS:
             self._check_kind(locations, sequences[0])
         texts = align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset)
-        return Chunk(locations, rows, texts)
+        extra = None
+        if self.extra_features is not None:
+            extra = read_extra_features(locations, rows, self.extra_features)
+        return Chunk(locations, rows, texts, extra)
 
     def _check_lengths(self, locations: list[RowLocation], sequences: list[str]) -> None:
         for location, sequence in zip(locations, sequences, strict=True):

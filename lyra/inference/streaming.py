@@ -66,6 +66,8 @@ def stream(model: LyraClassificationModel, segments: Iterable[str] | IO[Any]) ->
         raise ValueError("`model` must be in evaluation mode, call model.eval() first")
     if model.config.ensemble_size > 1 or len(get_alphabet(model.config.alphabet).members) > 1:
         raise ValueError("`model` must be a single model of single sequences; lyra.inference.predict takes any")
+    if model.config.extra_features is not None:
+        raise ValueError("`model` reads extra features, which a stream of letters has not; lyra.inference.predict does")
     if isinstance(segments, (str, bytes, os.PathLike)):
         raise TypeError(
             f"`segments` must be an open FASTA file or an iterable of strings, got one {type(segments).__name__}; open "

@@ -12,7 +12,7 @@ from ..conformal import LEVELS, assess, confidences, expected_calibration_error,
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..errors import InputError
-from ..inference.logits import Predictions, logits_of_texts, to_values
+from ..inference.logits import Predictions, logits_of_split, to_values
 from ..modeling_lyra import LyraClassificationModel
 
 LEVEL = 0.9  # that records and cards are about
@@ -48,7 +48,7 @@ def scale_logits(model: LyraClassificationModel, data: Prepared) -> list[float] 
     if kind == "regression":
         return None
     join = np.concatenate if data.task.per_token else np.stack
-    logits = join(logits_of_texts(model, data.tokenizer, data.sequences["validation"]).logits).astype(float)
+    logits = join(logits_of_split(model, data, "validation").logits).astype(float)
     labels = data.label_array("validation")
     if kind == "classification":
         temperatures = [_temperature(kind, logits, labels)]
@@ -59,8 +59,9 @@ def scale_logits(model: LyraClassificationModel, data: Prepared) -> list[float] 
         for parameter in member.classifier.parameters():
             scales = torch.tensor(temperatures).to(parameter)
             parameter.div_(scales if parameter.ndim == 1 else scales[:, None])
-        if member.linear_term is not None:
-            member.linear_term.weight.div_(torch.tensor(temperatures).to(member.linear_term.weight))
+        for term in (member.linear_term, member.extra_term):
+            if term is not None:
+                term.weight.div_(torch.tensor(temperatures).to(term.weight))
     return [round(each, 4) for each in temperatures]
 
 

@@ -14,7 +14,7 @@ from ..data.preparation import CheckedData, check, encode
 from ..errors import InputError, join_quoted
 from ..files import write_then_rename
 from ..inference.loading import load_model
-from ..inference.logits import logits_of_texts
+from ..inference.logits import logits_of_split
 from .arguments import ModelArguments
 from .calibration import Held, hold
 from .checkpoints import FOLDS, remove_run
@@ -71,8 +71,8 @@ def cross_validate(
         if main:
             predicted = _read(Path(fold_training.output_dir) / "predictions.csv")
             rows |= {i: row | {_FOLD: name} for i, row in zip(fold.numbers["test"], predicted, strict=True)}
-            model, tokenizer = load_model(fold_training.output_dir)
-            held.append(hold(fold, "test", logits_of_texts(model, tokenizer, fold.sequences["test"])))
+            model, _ = load_model(fold_training.output_dir)
+            held.append(hold(fold, "test", logits_of_split(model, fold, "test")))
     if main:
         _write(output / PREDICTIONS, [rows[i] for i in sorted(rows)])
         print("\n── all rows", flush=True)

@@ -137,6 +137,17 @@ def possible_features(data: Prepared) -> list[Any]:
     return found
 
 
+def standardised(data: Prepared, split: str) -> np.ndarray:
+    """The numbers beside the sequences of a split, `(rows, numbers)`, on the scale of the training rows."""
+    train, values = data.extra["train"].astype(float), data.extra[split].astype(float)
+    return (values - train.mean(axis=0)) / train.std(axis=0) if len(data.extra_columns) else values
+
+
+def beside(X: sparse.csr_matrix, numbers: np.ndarray) -> sparse.csr_matrix:
+    """Features of the sequences and the numbers beside them."""
+    return sparse.hstack([X, sparse.csr_matrix(numbers)]).tocsr() if numbers.shape[1] else X
+
+
 def token_ids(data: Prepared, split: str) -> list[np.ndarray]:
     """The ids of each sequence."""
     return [np.asarray(ids) for ids in data.dataset[split]["input_ids"]]

@@ -21,7 +21,7 @@ from ..data.preparation import Prepared
 from ..errors import InputError, OutputError, one_line
 from ..files import compare_fingerprint, read_json
 from ..inference.loading import load_model
-from ..inference.logits import logits_of_texts
+from ..inference.logits import logits_of_split
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments
@@ -272,7 +272,7 @@ class Job:
         predictions = {}
         for split in data.scored:
             before = time.monotonic()
-            predictions[split] = logits_of_texts(model, data.tokenizer, data.sequences[split])
+            predictions[split] = logits_of_split(model, data, split)
             per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences[split])
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)
         record |= {"command": self.command} | training

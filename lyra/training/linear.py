@@ -25,6 +25,7 @@ from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..metrics import greater_is_better
 from ..scoring import compute_metrics
+from .features import beside, standardised
 
 MOST_ROWS = 20_000  # sequences or residues, at random, that a run learns its linear model from
 _PAIR_COLUMNS = 250
@@ -60,12 +61,12 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     started = time.monotonic()
     metric = data.task.spec.selected_by if metric == "loss" else metric
     sign = 1 if greater_is_better(metric) else -1
-    sequences, y = _sample(data, seed, most_rows)
+    sequences, y, numbers = _sample(data, seed, most_rows)
     labelled = _labelled(data, y)
     if not _can_be_learned(y[labelled]):
         return None
     features, named = _features(data, sequences)
-    X = features(sequences)[labelled]
+    X = beside(features(sequences), numbers)[labelled]
     if X.shape[1] == 0:  # all sequences are alike
         return None
     models = [_fit(data, penalty, X, y[labelled]) for penalty in _PENALTIES]
@@ -92,18 +93,20 @@ def fit_linear(data: Prepared, metric: str, seed: int, most_rows: int = MOST_ROW
     return FittedBaseline(record, logits)
 
 
-def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray]:
-    """Training sequences at random, with at most about `most` rows or residues, and their labels `(items, ...)`."""
+def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Training sequences at random, with at most about `most` rows or residues, their labels `(items, ...)`, and the
+    numbers beside them `(items, numbers)`."""
     sequences, labels = data.sequences["train"], data.dataset["train"]["labels"]
     if not data.task.per_token:
         chosen = np.arange(len(sequences))
         if len(chosen) > most:
             chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
-        return [sequences[i] for i in chosen], data.label_array("train")[chosen]
+        return [sequences[i] for i in chosen], data.label_array("train")[chosen], standardised(data, "train")[chosen]
     order = np.random.default_rng(seed).permutation(len(sequences))
     lengths = np.cumsum([len(labels[int(i)]) for i in order])
     chosen = np.sort(order[: 1 + np.searchsorted(lengths, most)])
-    return [sequences[i] for i in chosen], np.concatenate([np.asarray(labels[int(i)]) for i in chosen])
+    found = np.concatenate([np.asarray(labels[int(i)]) for i in chosen])
+    return [sequences[i] for i in chosen], found, np.empty((len(found), 0))
 
 
 def _features(data: Prepared, train: list[str]) -> tuple[Features, str]:
@@ -171,11 +174,13 @@ def _can_be_learned(labels: np.ndarray) -> bool:
 
 def _logits(data: Prepared, models: list[Any], features: Features, split: str) -> list[np.ndarray]:
     """The logits of each model, `(items, outputs)`; the features are made once, and not of all sequences at once."""
-    sequences = data.sequences[split]
+    sequences, numbers = data.sequences[split], standardised(data, split)
     decide = "predict" if data.task.kind == "regression" else "decision_function"
     decided: list[list[np.ndarray]] = [[] for _ in models]
     for start in range(0, len(sequences), _CHUNK):
         X = features(sequences[start : start + _CHUNK])
+        if not data.task.per_token:
+            X = beside(X, numbers[start : start + _CHUNK])
         for model, parts in zip(models, decided, strict=True):
             parts.append(getattr(model, decide)(X).reshape(X.shape[0], -1))
     logits = [np.concatenate(parts) for parts in decided]

@@ -22,9 +22,9 @@ from ..metrics import greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from ..scoring import compute_metrics
 from .curve import Curved, fit_curve
-from .features import possible_features, token_ids
-from .priors import possible_priors
-from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of
+from .features import beside, possible_features, standardised, token_ids
+from .priors import WithNumbers, possible_priors
+from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of, mean_variance
 
 _SEED = 0  # the members of an ensemble have one term
 _MOST_ROWS = 10_000  # to choose by
@@ -62,6 +62,7 @@ class LinearTerm:
     Attributes:
         fields: of [`LyraConfig`].
         weights, intercepts: `(features, outputs)` and `(outputs,)`, as the model has them.
+        extra: weights of the numbers beside each sequence, `(numbers, outputs)`; none where there are none.
         curves: the parameters of the model's curve by name, `(outputs, ...)` each, or None.
         chosen: for the record.
     """
@@ -69,6 +70,7 @@ class LinearTerm:
     fields: dict[str, Any]
     weights: np.ndarray
     intercepts: np.ndarray
+    extra: np.ndarray
     curves: dict[str, np.ndarray] | None
     chosen: dict[str, Any]
 
@@ -94,6 +96,11 @@ class LinearTerm:
             model.linear_term.weight.copy_(torch.from_numpy(self.weights))
         intercepts = torch.from_numpy(self.intercepts).float()
         terms = {split: _of_term(model, data, split) + intercepts for split in data.scored}
+        if data.extra_columns:
+            terms = {
+                split: latent + torch.from_numpy(standardised(data, split) @ self.extra).float()
+                for split, latent in terms.items()
+            }
         network, term = _of_network(model, data, "validation"), terms["validation"]
         losses = [_loss(model, data, share * network + (1 - share) * term) for share in _SHARES]
         share = _SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
@@ -106,6 +113,9 @@ class LinearTerm:
         """Gives the network that was trained a share of the sum, and the term the rest."""
         assert model.linear_term is not None
         model.linear_term.weight.copy_((1 - share) * torch.from_numpy(self.weights))
+        if model.extra_term is not None:
+            weight = model.extra_term.weight
+            weight.mul_(share).add_((1 - share) * torch.from_numpy(self.extra).to(weight))
         _, bias = parameters = list(model.classifier.parameters())
         for parameter in parameters:
             parameter.mul_(share)
@@ -119,8 +129,12 @@ class LinearTerm:
 
 
 def _of_network(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
-    """What the network says of each sequence, `(rows, outputs)`, before the curve."""
-    return _latent(lambda ids: model.classifier(model.lyra(ids).pooler_output), model, data, split)
+    """What the network says of each sequence and the numbers beside it, `(rows, outputs)`, before the curve."""
+    if model.extra_term is None:
+        return _latent(lambda ids: model.classifier(model.lyra(ids).pooler_output), model, data, split)
+    with torch.no_grad():
+        extra = model.extra_term(torch.from_numpy(data.extra[split]).to(model.device)).cpu()
+    return extra + _latent(lambda ids: model.classifier(model.lyra(ids).pooler_output), model, data, split)
 
 
 def _of_term(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
@@ -182,7 +196,7 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     fold = _folds(data, rows)
     if fold.max() == 0:
         return None
-    targets = _targets(data, labels[rows], fields)
+    targets, numbers = _targets(data, labels[rows], fields), standardised(data, "train")
     score = _scorer(data, metric, labels[rows], targets, fields)
     kind = "free" if curve == "auto" else curve
     best: Choice | None = None
@@ -192,7 +206,11 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
         X = features.matrix([ids[i] for i in rows])
         if not X.nnz:
             continue
-        for name, prior in possible_priors(data.tokenizer.alphabet, features).items():
+        priors = possible_priors(data.tokenizer.alphabet, features)
+        if numbers.shape[1]:
+            priors = {name: _with_numbers(prior, X, numbers.shape[1]) for name, prior in priors.items()}
+            X = beside(X, numbers[rows])
+        for name, prior in priors.items():
             predictions = _cross_fit(X, targets, fold, prior, PENALTIES)
             scores = np.nan_to_num([score(each) for each in predictions], nan=-np.inf)
             index = int(np.argmax(scores))
@@ -206,6 +224,11 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     return _fit(data, best, curve_penalty, fields, labels, ids)
 
 
+def _with_numbers(prior: Prior, X: sparse.csr_matrix, count: int) -> Prior:
+    """A prior by which each number may explain as much as all letters `X` do."""
+    return WithNumbers(prior, count, mean_variance(X, np.asarray(X.mean(axis=0)).ravel(), prior))
+
+
 def _fit(
     data: Prepared,
     best: Choice,
@@ -215,7 +238,8 @@ def _fit(
     ids: list[np.ndarray],
 ) -> LinearTerm:
     """The chosen term, fitted to all training rows."""
-    X, targets = best.features.matrix(ids), _targets(data, labels, fields)
+    numbers = standardised(data, "train")
+    X, targets = beside(best.features.matrix(ids), numbers), _targets(data, labels, fields)
     ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
     weights, intercepts, curves = ridge.weights[0], ridge.intercepts[0], None
     if curve_penalty is not None:
@@ -228,10 +252,12 @@ def _fit(
         (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))
         slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
+    weights, extra = np.split(weights, [len(weights) - numbers.shape[1]])
     return LinearTerm(
         fields=best.features.fields | {"global_epistasis": None if curves is None else best.curve},
         weights=weights,
         intercepts=intercepts - best.features.offset @ weights,  # the model's features are not less a reference
+        extra=extra,
         curves=curves,
         chosen={
             "features": best.features.name,

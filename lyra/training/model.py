@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from .. import modeling_lyra
-from ..configuration_lyra import LABEL_FIELDS, LINEAR_FIELDS, LyraConfig
+from ..configuration_lyra import EXTRA_FIELDS, LABEL_FIELDS, LINEAR_FIELDS, LyraConfig
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..errors import InputError
@@ -24,6 +24,7 @@ _FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {
     "training_data",
     *LABEL_FIELDS,
     *LINEAR_FIELDS,
+    *EXTRA_FIELDS,
 }
 # What `--preset` starts from; the fields of LyraConfig itself are the paper's.
 _PRESETS: dict[str, Callable[..., LyraConfig]] = {
@@ -55,6 +56,7 @@ def build_model(
         "problem_type": data.task.spec.problem_type,
         **dict.fromkeys(LABEL_FIELDS),
         **dict.fromkeys(LINEAR_FIELDS),
+        **_extra_fields(data),
         **label_fields(model_args, data),
         **(term.fields if term else {}),
         "ensemble_size": 1,
@@ -84,6 +86,15 @@ def build_model(
     if term is not None:
         term.prepare(model)
     return model
+
+
+def _extra_fields(data: Prepared) -> dict[str, Any]:
+    """The fields of the config that say which numbers beside each sequence the model reads."""
+    if not data.extra_columns:
+        return dict.fromkeys(EXTRA_FIELDS)
+    values = data.extra["train"].astype(float)
+    numbers = {"extra_means": values.mean(axis=0).tolist(), "extra_stds": values.std(axis=0).tolist()}
+    return {"extra_features": list(data.extra_columns)} | numbers
 
 
 def label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:

@@ -137,6 +137,23 @@ def similarity() -> np.ndarray:
     return np.exp(-distances / (2 * _BREADTH**2 / 2))
 
 
+class WithNumbers:
+    """A prior of letters, and of as many further weights of their own, of standardised numbers beside the sequence.
+
+    Args:
+        prior: of the letters.
+        variance: of each further weight.
+    """
+
+    def __init__(self, prior: Prior, numbers: int, variance: float):
+        self._prior, self._numbers, self._variance = prior, numbers, variance
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """`(features + numbers, k)` to the same."""
+        letters, numbers = np.split(weights, [len(weights) - self._numbers])
+        return np.concatenate([self._prior(letters), self._variance * numbers])
+
+
 def possible_priors(alphabet: str, features: Any) -> dict[str, Prior]:
     """The priors that make sense for some features, by name."""
     priors: dict[str, Prior] = {"independent": independent}

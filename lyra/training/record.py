@@ -73,6 +73,7 @@ def run_record(
     return {
         "task": data.task.name,
         "outputs": list(data.task.names),
+        "extra_features": dict(zip(data.extra_columns, data.extra["train"].mean(axis=0).tolist(), strict=True)),
         "alphabet": data.tokenizer.alphabet,
         "selected_by": args.metric_for_best_model,
         "validation": scores["validation"],

@@ -30,7 +30,7 @@ from lyra.hub import example_sequences, model_card
 from lyra.hub.card import SCORED_ONCE
 from lyra.hub.code import LICENSE
 from lyra.inference import load_model
-from lyra.inference.logits import logits_of_texts
+from lyra.inference.logits import logits_of_split
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
@@ -277,7 +277,7 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     model, tokenizer = load_model(str(target))
     fold = next((fold for fold in folds_of(task) if fold and _is_fold(record, fold)), None)
     data = load_task(task, fold, data_dir)
-    logits = logits_of_texts(model, tokenizer, data.sequences["test"]).logits
+    logits = logits_of_split(model, data, "test").logits
     stacked = stack(data, logits)
     scores = compute_metrics(data.task.kind, stacked, data.label_array("test"), data.task.names)
     if abs(scores[task["metric"]] - record["test"][task["metric"]]) > 1e-4:

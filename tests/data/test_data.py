@@ -544,7 +544,7 @@ def test_columns_that_are_not_used_are_named(tmp_path):
     notes = found(path).notes
     assert "columns: sequences that are not used: 'other' (--pair_column)" in notes
     assert "columns: folds that are not used: 'fold_5' (--split_column and --fold)" in notes
-    assert "columns: numbers that are not used: 'stability' (--label_columns)" in notes
+    assert "columns: numbers that are not used: 'stability' (--label_columns or --feature_columns)" in notes
     assert not any("stability" in note for note in found(path, where=["stability>0"]).notes if "not used" in note)
 
 
