@@ -11,6 +11,7 @@ from scipy import special
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, roc_auc_score
 
 _DPI = 150
+_PANELS = 3  # side by side
 _MAX_NAMED_CURVES, _MAX_CURVES_INSIDE, _MAX_NUMBERED_CLASSES, _LONGEST_NAME = 20, 8, 15, 20
 _plain_text = rc_context({"text.parse_math": False})  # a class may be called "$x"
 
@@ -78,6 +79,43 @@ def plot_reliability(points: list[list[float]], claimed: str, observed: str, pat
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle="--")
     axis.plot([point[0] for point in points], [point[1] for point in points], marker="o", markersize=4)
     axis.set(xlabel=claimed, ylabel=observed, xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    figure.savefig(path, dpi=_DPI)
+
+
+@_plain_text
+def plot_trials(
+    trials: list[dict[str, Any]], metric: str, greater_is_better: bool, logarithmic: list[str], path: Path
+) -> None:
+    """The validation score of each trial of a search, over their order and over each setting.
+
+    Args:
+        trials: with `number`, `value`, `state` and `settings` each.
+        logarithmic: settings whose axis is logarithmic.
+    """
+    scored = [trial for trial in trials if trial["value"] is not None and np.isfinite(trial["value"])]
+    names = list(dict.fromkeys(name for trial in scored for name in trial["settings"]))
+    rows = -(-(len(names) + 1) // _PANELS)
+    figure = Figure(figsize=(9, 3 * rows), layout="constrained")
+    first, *others = np.ravel(figure.subplots(rows, _PANELS, sharey=True))
+    values = [trial["value"] for trial in scored]
+    colors = ["C0" if trial["state"] == "complete" else "0.7" for trial in scored]
+    first.scatter([trial["number"] for trial in scored], values, color=colors, s=16)
+    best = np.maximum.accumulate(values) if greater_is_better else np.minimum.accumulate(values)
+    first.step([trial["number"] for trial in scored], best, where="post", color="C3", linewidth=1, label="best so far")
+    first.legend(fontsize=8)
+    first.set(xlabel="trial (grey: pruned)", ylabel=f"validation {metric}")
+    first.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis, name in zip(others, names, strict=False):
+        settings = [trial["settings"][name] for trial in scored]
+        numbers = [isinstance(value, (int, float)) for value in settings]
+        axis.scatter(settings if all(numbers) else list(map(str, settings)), values, color=colors, s=16)
+        if name in logarithmic:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")  # the library's powers of ten are mathematics
+            axis.xaxis.set_minor_formatter("")
+        axis.set(xlabel=name)
+    for axis in others[len(names) :]:
+        axis.set_visible(False)
     figure.savefig(path, dpi=_DPI)
 
 

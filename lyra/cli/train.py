@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    given = _with_recipe(_given(arguments))
+    run_with(arguments, _train)
+
+
+def _train(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    from ..training import train  # late, because torch takes seconds
+
+    return train(*args, **kwargs)
+
+
+def run_with(arguments: argparse.Namespace, job: Callable[..., dict[str, Any]]) -> None:
+    """Runs a job that takes what [`lyra.training.train`] takes."""
+    given = _with_recipe(given_flags(arguments))
     if "output_dir" not in given:
         raise InputError("--output_dir DIR is missing")
     if "data" not in given:
@@ -74,19 +86,19 @@ def run(arguments: argparse.Namespace) -> None:
     if chosen := given.get("metric_for_best_model"):
         check_selection(chosen, data.task)
     quiet_loading()
-    from ..training import LyraTrainingArguments, train
+    from ..training import LyraTrainingArguments
 
     try:
         args = instance(LyraTrainingArguments, given)
     except (ValueError, ImportError) as error:
         raise InputError(one_line(error)) from None
-    command = shlex.join(["lyra", "train", *_recorded(arguments.argv)])
-    if record := train(data_args, model_args, args, command=command, data=data):
+    command = shlex.join(["lyra", arguments.verb, *_recorded(arguments.argv)])
+    if record := job(data_args, model_args, args, command=command, data=data):
         _print_metrics(record)
         print(f"written: {args.output_dir}")
 
 
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+def given_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags that the user gave, in a file and on the command line, over those in the file."""
     given = {name: value for name, value in vars(arguments).items() if name not in _NO_FLAGS and value is not None}
     if "data_flag" in given:
@@ -99,7 +111,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{path}: unknown flag {unknown[0].split('=')[0].removeprefix('--')!r}")
     if str(in_file.data_flag if "data_flag" in in_file else "").endswith(_CONFIGS):
         raise InputError(f"{path}: expected a table as `data`, got {in_file.data_flag!r}")
-    return _given(in_file) | given
+    return given_flags(in_file) | given
 
 
 def _with_recipe(given: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "arguments": ("ModelArguments",),
         "run": ("train",),
+        "tuning": ("tune",),
         "trainer": ("LyraTrainer", "LyraTrainingArguments", "parameter_groups"),
     },
 )

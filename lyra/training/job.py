@@ -84,6 +84,7 @@ def run_job(
     command: str,
     build: Build,
     cross_validation: CrossValidation | None = None,
+    more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains one model, or the members of an ensemble and what they are together, into `args.output_dir`.
 
@@ -91,39 +92,44 @@ def run_job(
 
     Args:
         cross_validation: of the same settings.
+        more: what else the record is to hold.
 
     Returns:
         The record, of the first process only.
     """
     started = time.monotonic()
-    args, output, main = copy.copy(args), Path(args.output_dir), args.process_index == 0  # type: ignore[arg-type]
-    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
-    args.greater_is_better = greater_is_better(args.metric_for_best_model)
+    output, main = Path(args.output_dir), args.process_index == 0  # type: ignore[arg-type]
+    args, members = settle(data, model_args, args)
     if main:
         print(*data.notes, sep="\n", flush=True)
-    members = _choose_budget(data, model_args, args)
     if main and args.max_steps < 0:
         print(f"epochs: at most {args.num_train_epochs:g}, members: {members}", flush=True)
     _check_plan(output, data, model_args, args, build, members)
-    term = _linear_term(data, model_args, args)
+    term = linear_term_of(data, model_args, args)
     if args.overwrite_output_dir:
         if main:
             remove_run(output)
         PartialState().wait_for_everyone()  # no process may take the old run for its own
-    job = Job(data, data_args, model_args, args, build, members, term, command, started, cross_validation)
+    job = Job(data, data_args, model_args, args, build, members, term, command, started, cross_validation, more)
     return job.run_ensemble(output) if members > 1 else job.run(output, args)
 
 
-def _choose_budget(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> int:
-    """Sets epochs and patience where the user left them open; returns the members of the ensemble."""
+def settle(
+    data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments
+) -> tuple[LyraTrainingArguments, int]:
+    """The arguments with what the user left open, the metric to select by, epochs and patience; and the members of the
+    ensemble."""
+    args = copy.copy(args)
+    args.metric_for_best_model = _selection_metric(args.metric_for_best_model, data)
+    args.greater_is_better = greater_is_better(args.metric_for_best_model)
     free = args.num_train_epochs is None and args.max_steps < 0 and args.resume_from_checkpoint is None
     if args.num_train_epochs is None:
         args.num_train_epochs = usual_epochs(data, global_batch_size(args), args.max_letters)
         args.early_stopping_patience = args.early_stopping_patience or usual_patience(args.num_train_epochs)
     if model_args.ensemble is not None:
-        return model_args.ensemble
+        return args, model_args.ensemble
     new = model_args.model_name_or_path is None
-    return usual_ensemble(data, args.num_train_epochs, args.max_letters) if free and new else 1
+    return args, usual_ensemble(data, args.num_train_epochs, args.max_letters) if free and new else 1
 
 
 def _check_plan(
@@ -154,6 +160,7 @@ class Job:
     command: str
     started: float
     cross_validation: CrossValidation | None
+    more: dict[str, Any] | None
 
     def run(self, output: Path, args: LyraTrainingArguments, is_member: bool = False) -> dict[str, Any]:
         """Trains one model into a folder; returns its record, of the first process only."""
@@ -275,7 +282,7 @@ class Job:
             predictions[split] = logits_of_split(model, data, split)
             per_thousand = 1000 * (time.monotonic() - before) / len(data.sequences[split])
         record = run_record(data, self.data_args, self.model_args, args, model, predictions)
-        record |= {"command": self.command} | training
+        record |= {"command": self.command} | training | (self.more or {})
         if compare:
             linear = fit_linear(data, record["selected_by"], args.seed)
             record["linear"] = linear and linear.record
@@ -290,7 +297,7 @@ class Job:
         return record
 
 
-def _linear_term(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> LinearTerm | None:
+def linear_term_of(data: Prepared, model_args: ModelArguments, args: LyraTrainingArguments) -> LinearTerm | None:
     """The linear term of a new model of whole sequences."""
     wanted, curve = model_args.linear_term, model_args.global_epistasis
     if curve == "monotone" and (wanted == "none" or data.task.kind != "regression"):
