@@ -18,6 +18,7 @@ from .data.labels import IGNORE_INDEX
 from .errors import InputError
 
 _MOST_SCORES = 1000  # that are stored; of more, as many quantiles
+_AGREEMENT = 0.01  # deviation over error, below which members agree
 _BINS = 15
 LEVELS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 
@@ -29,13 +30,17 @@ def fit_scores(kind: str, values: np.ndarray, stds: np.ndarray | None, labels: n
         kind: of the task.
         labels: `(n,)` class indices, or `(n, outputs)` with NaN where missing.
     """
-    floors = None
-    if kind == "regression" and stds is not None:
-        floors = stds.mean(axis=0).tolist()
+    floors = _floors(values, stds, labels) if kind == "regression" and stds is not None else None
     scores = _scores(kind, values, stds, labels, floors)
     if not all(map(len, scores)):
         return None
     return {"rows": [len(each) for each in scores], "floors": floors, "scores": [_stored(each) for each in scores]}
+
+
+def _floors(values: np.ndarray, stds: np.ndarray, labels: np.ndarray) -> list[float] | None:
+    """The mean deviation of each output; None where members agree so well that it says nothing of their errors."""
+    means, errors = stds.mean(axis=0), np.nanmean(np.abs(labels.reshape(values.shape) - values), axis=0)
+    return means.tolist() if (means > _AGREEMENT * errors).all() else None
 
 
 def _scores(

@@ -235,9 +235,11 @@ class Job:
                 self.run(folders[-1], args, is_member=True)
         if self.args.process_index != 0:
             return {}
+        records = [read_json(folder / "metrics.json") for folder in folders]
+        if self.term is not None and not any(record["linear_term"]["network_share"] for record in records):
+            return self._keep_one(output, folders[0], records)
         models = [load_model(str(folder))[0] for folder in folders]
         model = type(models[0]).as_ensemble(models).to(self.args.device)
-        records = [read_json(folder / "metrics.json") for folder in folders]
         kept = ("best_epoch", "validation", "test", "training_seconds")
         members = [{"seed": r["hyperparameters"]["seed"]} | {key: r[key] for key in kept} for r in records]
         seconds = sum(member["training_seconds"] for member in members)
@@ -245,6 +247,14 @@ class Job:
         if self.term is not None:
             shares = [record["linear_term"]["network_share"] for record in records]
             training["linear_term"] = records[0]["linear_term"] | {"network_share": shares}
+        return self._score_and_write(output, self.args, model, training, [], compare=True)
+
+    def _keep_one(self, output: Path, folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Of members that are all the linear term alone, whose deviations would be zero."""
+        print("ensemble: all members are the linear term alone, one is kept", flush=True)
+        model = load_model(str(folder))[0].to(self.args.device)
+        training = {key: records[0][key] for key in ("best_epoch", "linear_term", "run")}
+        training["training_seconds"] = round(sum(record["training_seconds"] for record in records), 1)
         return self._score_and_write(output, self.args, model, training, [], compare=True)
 
     def _fingerprint(self, args: LyraTrainingArguments) -> dict[str, Any]:

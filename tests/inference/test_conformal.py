@@ -56,6 +56,14 @@ def test_intervals_are_wider_where_members_differ():
     assert np.corrcoef((upper - lower)[:, 0], stds[:, 0])[0, 1] == pytest.approx(1)
 
 
+def test_members_that_agree_say_nothing_of_errors():
+    rng = np.random.default_rng(0)
+    values, _, labels = held("regression", 200, rng)
+    calibration = conformal.fit_scores("regression", values, np.zeros_like(values), labels)
+    assert calibration["floors"] is None
+    assert conformal.assess("regression", calibration, values, np.zeros_like(values), labels, 0.9)["coverage"] >= 0.9
+
+
 def test_an_output_without_labels_has_no_intervals():
     assert conformal.fit_scores("regression", np.zeros((5, 2)), None, np.array([[1.0, np.nan]] * 5)) is None
 

@@ -288,11 +288,19 @@ def test_a_curve_that_only_rises_can_be_asked_for(tmp_path, capsys):
     assert "only over the linear term of a regression" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
-def test_an_ensemble_has_one_term(tmp_path):
+@pytest.mark.parametrize(("share", "members"), [(0.5, 2), (0.0, 1)])
+def test_an_ensemble_has_one_term(tmp_path, share, members, monkeypatch, capsys):
+    monkeypatch.setattr("lyra.training.linear_term._SHARES", (share,))
     sequences = variants()
     path = write(tmp_path / "t.csv", sequence=sequences, label=additive(sequences))
     record = train(path, tmp_path / "out", "--ensemble", "2")
-    assert len(record["linear_term"]["network_share"]) == 2
+    shares, out = record["linear_term"]["network_share"], capsys.readouterr().out
+    assert shares == ([0.5, 0.5] if members == 2 else 0.0)
+    model, _ = load_model(str(tmp_path / "out"))
+    assert len(model.members()) == members and ("one is kept" in out) == (members == 1)
+    predicted = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0]
+    assert ("std" in predicted) == (members == 2)  # a column of zeros would say that the predictions are certain
+    assert train(path, tmp_path / "out", "--ensemble", "2", "--resume")["test"] == record["test"]
 
 
 @pytest.mark.parametrize(
