@@ -46,6 +46,16 @@ def bench(tmp_path, monkeypatch):
     pairs = ["".join(rng.choice(list("ACGT"), 12)) for _ in range(40)]
     lines = (f"{s},{s[2:9][::-1]},{s.count('A') + i / 100}\n" for i, s in enumerate(pairs))
     Path("pairs.csv").write_text("sequence,guide,label\n" + "".join(lines))
+    wild_type = rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 30)
+    with open("mutants.csv", "w") as file, open("new_mutants.csv", "w") as unmeasured:
+        file.write("sequence,label,zero_shot\n")
+        unmeasured.write("sequence\n")
+        for position in range(30):
+            for letter in "ADKW":
+                mutant = "".join([*wild_type[:position], letter, *wild_type[position + 1 :]])
+                score = rng.normal()
+                file.write(f"{mutant},{score + 0.3 * rng.normal()},{score}\n")
+                unmeasured.write(f"{mutant}\n")
     return tmp_path
 
 
@@ -111,7 +121,7 @@ def test_docstring_examples(owner):
 def test_every_flag_in_the_documentation_exists():
     verbs = build_parser()._subparsers._group_actions[0].choices.values()
     known = {option for verb in verbs for action in verb._actions for option in action.option_strings} | {"--version"}
-    foreign = {"--letters", "--data_dir", "--trials", "--runs", "--record", "--table", "--seeds"}  # of scripts
+    foreign = {"--letters", "--data_dir", "--runs", "--record", "--table", "--seeds"}  # of scripts
     foreign |= {"--multi_gpu", "--num_processes", "--config_file", "--machine_rank", "--main_process_ip", "--use_cpu"}
     foreign |= {"--nproc_per_node", "--device", "--card", "--release"}
     for page in PAGES:
