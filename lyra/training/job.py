@@ -333,7 +333,8 @@ def _selection_metric(chosen: str | None, data: Prepared) -> str:
         columns = data.label_values("validation").T
         if any(len(np.unique(column[~np.isnan(column)])) > 1 for column in columns):
             return usual
-        data.notes.append(f"selection: by loss, as {usual} is undefined where all labels are equal")
+        note = f"selection: by loss, as {usual} is undefined where all labels are equal"
+        data.notes += [note] * (note not in data.notes)
         return "loss"
     check_selection(chosen, data.task)
     return chosen.removeprefix("eval_")

@@ -76,6 +76,8 @@ def tune(
         InputError: for wrong arguments or data, a package that is missing, or if no trial has a score.
     """
     check_arguments(vars(args) | vars(data_args) | vars(model_args))
+    if data_args.cross_validate:
+        raise InputError("--cross_validate: not with lyra tune; `lyra train` takes the settings that were found")
     if args.world_size > 1:
         raise InputError("lyra tune: expected one process; --backend ray spreads the trials over a cluster")
     output = Path(args.output_dir)  # type: ignore[arg-type]

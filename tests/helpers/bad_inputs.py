@@ -16,6 +16,9 @@ from pathlib import Path
 GOOD = "sequence,label\n" + "".join(
     f"{'ACDEFGHIKL'[i % 10] * (3 + i % 5)}{'MNPQ'[i % 4]},{i % 7}.5\n" for i in range(40)
 )
+MUTANTS = "sequence,label,score,constant\n" + "".join(
+    f"{'ACDEFGHIKLMN'[: i % 12]}{'WY'[i // 12]}{'ACDEFGHIKLMN'[i % 12 + 1 :]},{i}.5,{i * i % 7},7\n" for i in range(24)
+)
 HEAD = "\n".join(GOOD.splitlines()[:20]) + "\n"
 TRAIN = "train {} --output_dir out"
 
@@ -32,6 +35,10 @@ def flags(*more):
 
 def predict(content, name="t.csv", command="predict model {} -o p.csv"):
     return table(content, name, command)
+
+
+def mutants(*more, rows=None):
+    return table(rows or MUTANTS, command=f"{TRAIN} {' '.join(more)}")
 
 
 CASES = {
@@ -102,6 +109,33 @@ CASES = {
         "a fold that a column does not have": flags("--split_column", "label", "--fold", "x"),
         "a group that is not there": flags("--group_column", "gene"),
     },
+    "Splits, features, searches": {
+        "positions of sequences that are not aligned": flags("--split", "position"),
+        "several mutations where one is expected": mutants("--split", "modulo", rows=MUTANTS + "WWWWFGHIKLMN,9,1,2\n"),
+        "more folds than positions": mutants("--split", "contiguous", "--folds", "12"),
+        "a wild type of another length": mutants("--split", "position", "--wild_type", "ACD"),
+        "rows that all have as many mutations": mutants("--split", "mutations"),
+        "an identity above one": mutants("--split", "cluster", "--identity", "50"),
+        "a flag of another split": mutants("--split", "random", "--identity", "0.9"),
+        "a column of splits that is not there": mutants("--split", "column"),
+        "folds of a table that has splits": flags("--split", "column", "--folds", "5"),
+        "one fold of a cross-validation": mutants("--folds", "5", "--fold", "1", "--cross_validate", "true"),
+        "a cross-validation without folds": mutants("--split", "mutations", "--cross_validate", "true"),
+        "a feature that is not there": mutants("--feature_columns", "temperature"),
+        "a feature that is constant": mutants("--feature_columns", "constant"),
+        "text in a feature": mutants("--feature_columns", "score", rows=MUTANTS + "WCDEFGHIKLMN,9,high,7\n"),
+        "a gap in a feature": mutants("--feature_columns", "score", rows=MUTANTS + "WCDEFGHIKLMN,9,,7\n"),
+        "the label as a feature": mutants("--feature_columns", "label"),
+        "a search without trials": ({"t.csv": GOOD.encode()}, "tune t.csv --output_dir out --trials 0"),
+        "a search of an unknown field": (
+            {"t.csv": GOOD.encode(), "s.yaml": b"learning_rte: [1]"},
+            "tune t.csv --output_dir out --space s.yaml",
+        ),
+        "a search in a range that is none": (
+            {"t.csv": GOOD.encode(), "s.yaml": b"learning_rate: {low: 1, high: 0.1}"},
+            "tune t.csv --output_dir out --space s.yaml",
+        ),
+    },
     "Flags": {
         "no output folder": table(GOOD, command="train {}"),
         "an unknown flag": flags("--learning_rat", "0.1"),
@@ -147,6 +181,9 @@ CASES = {
             "predict m t.csv -o p.csv",
         ),
         "a letter outside the alphabet": predict("sequence\nACD\nA#D\n"),
+        "intervals of a model that has none": predict(GOOD, command="predict model {} -o p.csv --interval 0.9"),
+        "a level in per cent": predict(GOOD, command="predict model {} -o p.csv --interval 90"),
+        "a training table that is not there": predict(GOOD, command="predict model {} -o p.csv --nearest none.csv"),
         "a column that the output would replace": predict("sequence,prediction\nACD,1\n"),
         "an output of an unknown kind": predict(GOOD, command="predict model {} -o p.xlsx"),
         "an output over the input": predict(GOOD, command="predict model {} -o t.csv"),

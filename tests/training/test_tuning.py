@@ -66,6 +66,7 @@ def test_a_search_goes_on(tmp_path, capsys):
         (["--hours", "-1"], "--hours: expected more than 0, got -1"),
         (["--space", "none.yaml"], "none.yaml: no such file"),
         (["--backend", "grid"], "--backend"),
+        (["--cross_validate", "true"], "--cross_validate: not with lyra tune"),
     ],
 )
 def test_bad_flags(tmp_path, flags, message, capsys):
