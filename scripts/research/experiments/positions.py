@@ -29,15 +29,11 @@ SCHEMES = ("random", "modulo", "contiguous")
 FOLDS = 5
 MODELS = {"linear": "one-hot ridge", "term": "linear term"}
 PUBLISHED = {"onehot": "One-Hot", "npt": "ProteinNPT", "kermut": "Kermut"}
-_MOST_LETTERS = 2_000_000  # of an assay, so that all of them take an hour on one core
 
 
 def work(file: Path, scheme: str, fold: int) -> dict[str, Any]:
     """Test Spearman of both models on one fold."""
-    flags: dict[str, Any] = {"split_column": f"fold_{scheme}_{FOLDS}", "fold": str(fold)}
-    if scheme == "random":
-        flags = {"folds": FOLDS, "fold": str(fold + 1)}
-    data = prepare(DataArguments(data=str(file), **flags))
+    data = prepare(DataArguments(data=str(file), split=scheme, folds=FOLDS, fold=str(fold + 1)))
     fitted = {model: FITS[model](data, "spearman", 0) for model in MODELS}
     return {
         model: round(each.record["test"].get("spearman", 0.0), 4) if each else 0.0 for model, each in fitted.items()
@@ -67,11 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the tables")
     folder = parser.parse_args().data_dir / "more" / "proteingym_singles"
-    files = {}
-    for file in sorted(folder.glob("*.csv.gz")):
-        data = prepare(DataArguments(data=str(file)))
-        if sum(len(sequence) for split in data.sequences.values() for sequence in split) <= _MOST_LETTERS:
-            files[file.name.removesuffix(".csv.gz")] = file
+    files = {file.name.removesuffix(".csv.gz"): file for file in sorted(folder.glob("*.csv.gz"))}
     jobs = [{"assay": a, "scheme": scheme, "fold": fold} for a in files for scheme in SCHEMES for fold in range(FOLDS)]
     rows = run("positions", jobs, lambda assay, scheme, fold: work(files[assay], scheme, fold))
 
