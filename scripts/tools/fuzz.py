@@ -121,13 +121,13 @@ class Targets:
     def flags(self, case: bytes) -> None:
         """The YAML or JSON file of `lyra train`."""
         from lyra.cli import build_parser
-        from lyra.cli.train import _given, _with_recipe
+        from lyra.cli.train import _with_recipe, given_flags
         from lyra.errors import InputError
 
         path = self.folder / "run.yaml"
         path.write_bytes(case)
         try:
-            _with_recipe(_given(build_parser("train").parse_args(["train", str(path)])))
+            _with_recipe(given_flags(build_parser("train").parse_args(["train", str(path)])))
         except InputError as error:
             assert "\n" not in str(error), str(error)
 

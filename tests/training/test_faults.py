@@ -206,7 +206,7 @@ def many(unbroken, tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "tsv.gz"])
 @pytest.mark.parametrize(
-    ("where", "number"), [("lyra.inference.prediction:_predict_rows", 2), ("lyra.inference.prediction:join_tables", 1)]
+    ("where", "number"), [("lyra.inference.prediction:prediction_columns", 2), ("lyra.inference.prediction:join_tables", 1)]
 )
 def test_killed_predictions_are_resumed_to_the_same_file(many, tmp_path, capsys, suffix, where, number):
     model, table, _ = many
@@ -259,7 +259,7 @@ def test_what_interrupted_predictions_leave(many, tmp_path, capsys):
     model, table, whole = many
     output = tmp_path / "p.csv"
     command = ["predict", str(model), str(table), "-o", str(output)]
-    code, said = interrupted("TERM", "lyra.inference.prediction:_predict_rows", 3, *command)
+    code, said = interrupted("TERM", "lyra.inference.prediction:prediction_columns", 3, *command)
     assert (code, said.strip()) == (143, "lyra predict: error: terminated (SIGTERM); --resume continues")
     assert [item.name for item in tmp_path.iterdir()] == [".partial-p.csv"]
     assert main([*command, "--resume", "--unknown", "token"]) == 2
@@ -298,12 +298,12 @@ def test_inputs_that_cannot_be_read(many, tmp_path, capsys):
 def test_two_predictions_into_one_file(many, tmp_path, capsys, monkeypatch):
     model, table, _ = many
     command = ["predict", str(model), str(table), "-o", str(tmp_path / "p.csv")]
-    predict_rows, codes = prediction._predict_rows, []
+    columns_of, codes = prediction.prediction_columns, []
 
     def twice(*args, **kwargs):
         codes.append(main(command))
-        return predict_rows(*args, **kwargs)
+        return columns_of(*args, **kwargs)
 
-    monkeypatch.setattr(prediction, "_predict_rows", twice)
+    monkeypatch.setattr(prediction, "prediction_columns", twice)
     assert main(command) == 0 and codes == [2] * 3
     assert "another run is writing there" in capsys.readouterr().err
