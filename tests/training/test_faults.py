@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
 
 from lyra.cli import main
 from lyra.data.tables import read_rows
 from lyra.files import write_json
 from lyra.inference import prediction
 from lyra.training.checkpoints import write_checksums
+from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
 
 STEP = "lyra.training.trainer:LyraTrainer.training_step"
 
@@ -206,7 +206,8 @@ def many(unbroken, tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "tsv.gz"])
 @pytest.mark.parametrize(
-    ("where", "number"), [("lyra.inference.prediction:prediction_columns", 2), ("lyra.inference.prediction:join_tables", 1)]
+    ("where", "number"),
+    [("lyra.inference.prediction:prediction_columns", 2), ("lyra.inference.prediction:join_tables", 1)],
 )
 def test_killed_predictions_are_resumed_to_the_same_file(many, tmp_path, capsys, suffix, where, number):
     model, table, _ = many
