@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import write_reference
 from nbclient import NotebookClient
+from runs import write_table
 
 import lyra
 from lyra.cli import build_parser, main
-from runs import write_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from runs import TRAIN, write_table
 
 from lyra import conformal
 from lyra.cli import main
 from lyra.errors import InputError
-from runs import TRAIN, write_table
 
 
 def held(kind, rows, rng, spread=1.0):

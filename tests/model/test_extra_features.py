@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from runs import TRAIN
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.cli import main
@@ -13,7 +14,6 @@ from lyra.hub import build_artifact
 from lyra.inference import load_model
 from lyra.inference.logits import compute_logits
 from lyra.inference.streaming import stream
-from runs import TRAIN
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from runs import same_weights, train, write_table
 
 from lyra.hub import build_artifact
-from runs import same_weights, train, write_table
 
 CROSS = ["--cross_validate", "true", "--folds", "3", "--ensemble", "1"]
 

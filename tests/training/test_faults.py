@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
 
 from lyra.cli import main
 from lyra.data.tables import read_rows
 from lyra.files import write_json
 from lyra.inference import prediction
 from lyra.training.checkpoints import write_checksums
-from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
 
 STEP = "lyra.training.trainer:LyraTrainer.training_step"
 

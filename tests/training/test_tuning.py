@@ -4,11 +4,11 @@ import csv
 import json
 
 import pytest
+from runs import TRAIN, write_table
 
 from lyra.cli import main
 from lyra.errors import InputError
 from lyra.training.search_space import DEFAULT_SPACE, Range, read_space
-from runs import TRAIN, write_table
 
 SPACE = """
 learning_rate: {low: 1e-4, high: 1e-2, log: true}
