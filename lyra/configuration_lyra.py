@@ -105,7 +105,7 @@ class LyraConfig(PreTrainedConfig):
             Number of members of an ensemble, see [`LyraForSequenceClassification`].
         training_data (`dict`, *optional*):
             What `lyra train` learned from, so that `lyra predict` reads the same: `columns`, the names of the columns
-            of sequences, and `letters`, the letters in them.
+            of sequences, `letters`, the letters in them, and `lengths`, the smallest and the largest.
 
     Raises:
         ValueError: naming the field whose value makes no model.

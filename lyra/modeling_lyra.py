@@ -635,15 +635,25 @@ class LyraClassificationModel(LyraPreTrainedModel):
         Raises:
             ValueError: if `extra_features` are missing, or the model reads none.
         """
-        logits = self.classifier(self.dropout(vectors))
+        return self.bend(self.add_up(vectors, contributions, extra_features))
+
+    def add_up(
+        self,
+        vectors: torch.Tensor,
+        contributions: torch.Tensor | None = None,
+        extra_features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The latent sum of all parts of the model, arguments and errors as of `read_out`."""
+        latent = self.classifier(self.dropout(vectors))
         if self.extra_term is not None:
-            logits = logits + self.extra_term(extra_features)
+            latent = latent + self.extra_term(extra_features)
         elif extra_features is not None:
             raise ValueError("`extra_features`: this model reads none (`config.extra_features`)")
-        if contributions is not None:
-            logits = logits + contributions
-        if self.curve is not None:
-            logits = self.curve(logits)
+        return latent if contributions is None else latent + contributions
+
+    def bend(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latent sums `(..., labels)` to logits: on the scale of training, and in label units."""
+        logits = latent if self.curve is None else self.curve(latent)
         return logits, to_label_units(logits, self.config)
 
     def forward(

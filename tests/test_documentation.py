@@ -26,7 +26,7 @@ from lyra.cli import build_parser, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r'^```(python|bash|yaml)(?: title="(.*?)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r'^```(python|bash|yaml|text)(?: title="(.*?)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
 RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
@@ -56,6 +56,7 @@ def bench(tmp_path, monkeypatch):
                 score = rng.normal()
                 file.write(f"{mutant},{score + 0.3 * rng.normal()},{score}\n")
                 unmeasured.write(f"{mutant}\n")
+    Path("wild_type.fasta").write_text(f">wild type\n{rows[0]['sequence']}\n")
     return tmp_path
 
 
@@ -63,7 +64,9 @@ def bench(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_one_after_the_other(page, bench):
     for language, title, block in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "yaml":
+        if language in ("yaml", "text"):
+            if not title:
+                continue  # what is printed
             (bench / title).write_text(block)
         elif language == "bash":
             for command in re.sub(r"\s+#.*", "", block.replace("\\\n", " ")).strip().splitlines():
@@ -121,7 +124,7 @@ def test_docstring_examples(owner):
 def test_every_flag_in_the_documentation_exists():
     verbs = build_parser()._subparsers._group_actions[0].choices.values()
     known = {option for verb in verbs for action in verb._actions for option in action.option_strings} | {"--version"}
-    foreign = {"--letters", "--data_dir", "--runs", "--record", "--table", "--seeds"}  # of scripts
+    foreign = {"--data_dir", "--runs", "--record", "--table", "--seeds"}  # of scripts
     foreign |= {"--multi_gpu", "--num_processes", "--config_file", "--machine_rank", "--main_process_ip", "--use_cpu"}
     foreign |= {"--nproc_per_node", "--device", "--card", "--release"}
     for page in PAGES:

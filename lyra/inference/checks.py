@@ -12,19 +12,29 @@ from ..files import read_json
 def check_paths(model: str, source: str, output: str) -> None:
     """Raises InputError if the model is a damaged folder or no folder where the Hub cannot be reached, the table does
     not exist, or the output would replace it or cannot be written."""
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{source}: no such file")
+    _check_source(source)
     if Path(output).exists() and Path(output).samefile(source):
         raise InputError(f"{output}: the output would replace the input")
     if Path(output).is_dir():
         raise InputError(f"{output}: expected a file to write, got a directory")
     if not Path(output).parent.is_dir():
         raise InputError(f"{output}: cannot be written, there is no folder {Path(output).parent}")
+    check_model_path(model, source)
+
+
+def check_model_path(model: str, source: str) -> None:
+    """Raises InputError if the table does not exist, or the model is a damaged folder or no folder where the Hub cannot
+    be reached."""
+    _check_source(source)
     if Path(model).is_dir():
         check_checkpoint(Path(model))
     elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") and model.count("/") != 1:
         raise InputError(f"{model}: no such folder, and the Hub is disabled (HF_HUB_OFFLINE)")
+
+
+def _check_source(source: str) -> None:
+    if not Path(source).exists():
+        raise InputError(f"{source}: no such file")
 
 
 def check_vectors_path(output: str, vectors: str) -> None:

@@ -42,7 +42,7 @@ def prediction_columns(
         else np.concatenate([each.reshape(-1, len(names)) for each in predictions.stds])
     )
     columns: dict[str, Any] = {}
-    kind = _KINDS.get(config.problem_type, "classification")
+    kind = kind_of(config)
     values, stem = to_values(kind, flat), "probability"
     if config.problem_type == "regression":
         stem = "prediction"
@@ -63,6 +63,11 @@ def prediction_columns(
         rows.append({name: list(values[span]) if per_token else values[span] for name, values in columns.items()})
         start += size
     return rows
+
+
+def kind_of(config: LyraConfig) -> str:
+    """The kind of task of a head."""
+    return _KINDS.get(config.problem_type, "classification")
 
 
 def _limits(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import PartialState
@@ -14,10 +14,16 @@ from accelerate import PartialState
 from ..errors import InputError, OutputError, one_line
 from ..files import LOCK, compare_fingerprint, file_sha256, locked, read_json, write_json, write_then_rename
 from ..modeling_lyra import LyraPreTrainedModel
-from .reading import CHUNK_ROWS, Chunk, ChunkReader
+from .reading import CHUNK_ROWS
 
-Write = Callable[[Chunk, Path, bool], None]
+Write = Callable[[Any, Path, bool], None]
 Join = Callable[[list[Path], Path], None]
+
+
+class Reader(Protocol):
+    """What a long input comes from: chunks, each with its `rows`."""
+
+    def chunks(self, quiet: bool = False) -> Iterator[Any]: ...
 
 
 def launched(device: str | None) -> PartialState | None:
@@ -27,7 +33,7 @@ def launched(device: str | None) -> PartialState | None:
 
 def write_in_parts(
     output: str,
-    reader: ChunkReader,
+    reader: Reader,
     write: Write,
     join: Join,
     fingerprint: dict[str, Any],
@@ -77,7 +83,7 @@ def _wait(state: PartialState | None) -> None:
 
 
 def _write_parts(
-    reader: ChunkReader, write: Write, folder: Path, name: str, rank: int, processes: int
+    reader: Reader, write: Write, folder: Path, name: str, rank: int, processes: int
 ) -> tuple[list[Path], int]:
     """Writes the parts of one process that are not there yet; returns the parts of all and the number of rows."""
     parts: list[Path] = []

@@ -36,6 +36,15 @@ _PRESETS: dict[str, Callable[..., LyraConfig]] = {
 Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassificationModel]
 
 
+def _training_data(data: Prepared) -> dict[str, Any]:
+    lengths = {len(each) for each in data.dataset["train"]["input_ids"]}
+    return {
+        "columns": list(data.sequence_columns),
+        "letters": data.letters,
+        "lengths": [min(lengths), max(lengths)],
+    }
+
+
 def build_model(
     model_args: ModelArguments, data: Prepared, build: Build, term: LinearTerm | None = None
 ) -> LyraClassificationModel:
@@ -60,7 +69,7 @@ def build_model(
         **label_fields(model_args, data),
         **(term.fields if term else {}),
         "ensemble_size": 1,
-        "training_data": {"columns": list(data.sequence_columns), "letters": data.letters},
+        "training_data": _training_data(data),
     }
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides:

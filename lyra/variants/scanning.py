@@ -1,0 +1,262 @@
+"""`lyra scan`: what each variant of a wild type does, as a table of any length and plots of it."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm.auto import tqdm
+
+from ..alphabet_lyra import get_alphabet
+from ..data.columns import SEQUENCE_COLUMNS, find_column
+from ..data.letters import check_letters, read_sequences
+from ..data.readers import Row, RowLocation
+from ..data.tables import TableWriter, join_tables, read_rows
+from ..errors import InputError
+from ..inference.loading import best_device, load_model
+from ..inference.outputs import extend_row
+from ..inference.parts import fingerprint_of, launched, write_in_parts
+from ..modeling_lyra import LyraClassificationModel
+from .effects import Effects
+from .library import Combinations, Library, Pairs, Singles, read_letters, read_positions
+from .notation import Variant, WildType
+from .summary import report_measured, summarise
+
+TABLE, MUTANT, SEQUENCE = "scan.csv", "mutant", "mutated_sequence"
+_CHUNK_ROWS = 4096
+_CHUNK_LETTERS = 1 << 22
+VARIANT_COLUMNS = ("mutant", "variant", "mutation", "mutations", "hgvs", "hgvs_pro", "hgvs_nt")
+
+
+class VariantChunk(NamedTuple):
+    """Some variants, and the columns that their rows already have."""
+
+    rows: list[Row]
+    variants: list[Variant]
+
+
+class LibraryReader:
+    """The variants of a library in chunks."""
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, library: Library, wild_type: WildType):
+        self.library = library
+        self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
+
+    def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
+        variants = iter(self.library)
+        with tqdm(total=self.library.count, desc="variants", unit=" variants", delay=1, disable=quiet) as bar:
+            while chunk := list(islice(variants, self.size)):
+                yield VariantChunk([{} for _ in chunk], chunk)
+                bar.update(len(chunk))
+
+
+class ListReader:
+    """The variants that a table names, in chunks.
+
+    Args:
+        source: the table.
+        column: of the variants; by default found by its name.
+        length: that all mutated sequences must have, of a model of aligned ones.
+
+    Raises:
+        InputError: naming file, row and column, here or while reading.
+    """
+
+    def __init__(self, source: str, wild_type: WildType, column: str | None, length: int | None):
+        self.source, self.wild_type, self.length = source, wild_type, length
+        first = next(iter(read_rows(source)), None)
+        if first is None:
+            raise InputError(f"{source}: the table has no rows")
+        self.names = tuple(first[1])
+        self.column = find_column(source, list(self.names), column, VARIANT_COLUMNS, "variant")
+        self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
+
+    def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
+        rows = iter(tqdm(read_rows(self.source), desc="variants", unit=" variants", delay=1, disable=quiet))
+        while chunk := list(islice(rows, self.size)):
+            yield VariantChunk([row for _, row in chunk], [self._parse(*each) for each in chunk])
+
+    def _parse(self, location: RowLocation, row: Row) -> Variant:
+        try:
+            variant = self.wild_type.parse(str(row.get(self.column) or ""))
+        except ValueError as error:
+            raise InputError(f"{location}, column {self.column!r}: {error}") from None
+        if self.length not in (None, len(self.wild_type.apply(variant))):
+            raise InputError(
+                f"{location}, column {self.column!r}: {self.wild_type.format(variant)} changes the length, which the "
+                f"model's linear term knows as {self.length} (lyra train --linear_term words or none takes any length)"
+            )
+        return variant
+
+
+def scan(
+    model_name: str,
+    wild_type: str,
+    output: str,
+    positions: str | None = None,
+    letters: str | None = None,
+    pairs: bool = False,
+    max_distance: int | None = None,
+    sites: str | None = None,
+    variants: str | None = None,
+    variant_column: str | None = None,
+    label_column: str | None = None,
+    offset: int = 0,
+    effect: str = "difference",
+    device: str | None = None,
+    revision: str | None = None,
+    resume: bool = False,
+) -> int:
+    """Predicts what variants of a wild type do: `scan.csv` in the folder `output`, plots and matrices beside it.
+
+    The table has `mutant`, `mutated_sequence` and the columns of [`Effects`]. Variants are all singles, or exactly one
+    of `pairs`, `sites` and `variants`.
+
+    Args:
+        model_name: a checkpoint folder or Hub id.
+        wild_type: a FASTA file or a table of one sequence.
+        output: a folder, made if there is none.
+        positions, letters: those that change, such as `20-60,75` and `ACDEF`; by default all.
+        pairs: every two singles, `max_distance` positions apart at most.
+        sites: positions of which every combination of letters is made.
+        variants: a table that names them in `variant_column`; with a `label_column`, what was measured is compared
+            with what is predicted.
+        offset: added to a position, counted from 1, in the notation.
+        effect: a key of `EFFECTS`.
+        device: by default the GPU where there is one.
+        revision: of a Hub repository.
+        resume: whether to keep the parts of an interrupted scan.
+
+    Returns:
+        The number of variants.
+
+    Raises:
+        InputError: naming file, row and column.
+    """
+    _check_flags(positions, letters, pairs, max_distance, sites, variants, variant_column, label_column)
+    model, tokenizer = load_model(model_name, revision)
+    state = launched(device)
+    model.to(best_device(device) if state is None or device else state.device).eval()
+    wild = read_wild_type(wild_type, tokenizer.alphabet, offset)
+    _check_model(model, wild, wild_type)
+    reader: LibraryReader | ListReader
+    if variants is None:
+        reader = LibraryReader(_library(wild, positions, letters, pairs, max_distance, sites), wild)
+        settings = reader.library.settings
+        combined = pairs or sites is not None
+    else:
+        reader = ListReader(variants, wild, variant_column, model.config.linear_length)
+        settings = {"variants": fingerprint_of(variants, model)["the table"], "column": reader.column}
+        combined = True
+    effects = Effects(model, tokenizer, wild, effect, combined)
+    columns: list[str] = []
+
+    def write(chunk: VariantChunk, path: Path, first: bool) -> None:
+        _write_rows(chunk, path, first, wild, effects, columns)
+
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    fingerprint = fingerprint_of(wild_type, model, **settings, effect=effect, offset=offset)
+    count = write_in_parts(str(folder / TABLE), reader, write, join_tables, fingerprint, resume, state)
+    if state is None or state.process_index == 0:
+        known = wild.spell(wild.alphabet.letters)
+        files = summarise(folder, TABLE, wild, effects.columns[0], effect, known)
+        if label_column is not None:
+            files += report_measured(folder, TABLE, wild, label_column, effects.columns[0])
+        print(f"written: {folder}: {', '.join([TABLE, *files])}; {count} variants")
+    return count
+
+
+def _write_rows(
+    chunk: VariantChunk, path: Path, first: bool, wild: WildType, effects: Effects, columns: list[str]
+) -> None:
+    """Writes a part; of all parts the columns are those of the first."""
+    rows = []
+    for variant, row, added in zip(chunk.variants, chunk.rows, effects(chunk.variants), strict=True):
+        own = {name: value for name, value in row.items() if name not in (MUTANT, SEQUENCE)}
+        named = {MUTANT: wild.format(variant), SEQUENCE: wild.apply(variant)}
+        rows.append(named | extend_row(str(path), own, added))
+    columns[:] = columns or list(rows[0])
+    with TableWriter(path, columns, header=first) as writer:
+        writer.write(rows)
+
+
+def _check_flags(
+    positions: str | None,
+    letters: str | None,
+    pairs: bool,
+    max_distance: int | None,
+    sites: str | None,
+    variants: str | None,
+    variant_column: str | None,
+    label_column: str | None,
+) -> None:
+    """Raises InputError for flags that do not go together."""
+    kinds = {"--pairs": pairs, "--sites": sites is not None, "--variants": variants is not None}
+    given = [flag for flag, is_given in kinds.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"{given[0]} and {given[1]}: a scan is of one kind")
+    needs = [
+        ("--max_distance", max_distance, "--pairs", pairs),
+        ("--variant_column", variant_column, "--variants", variants is not None),
+        ("--label_column", label_column, "--variants", variants is not None),
+    ]
+    for flag, value, other, is_there in needs:
+        if value is not None and not is_there:
+            raise InputError(f"{flag}: only with {other}")
+    if positions is not None and (sites or variants):
+        raise InputError(f"--positions: not with {given[0]}")
+    if letters is not None and variants:
+        raise InputError("--letters: not with --variants")
+    if max_distance is not None and max_distance < 1:
+        raise InputError(f"--max_distance: expected at least 1, got {max_distance}")
+
+
+def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
+    """The one sequence of a file.
+
+    Raises:
+        InputError: if there is another number of them, or a letter that the alphabet has not.
+    """
+    rows = list(islice(read_rows(source), 2))
+    if len(rows) != 1:
+        raise InputError(f"{source}: expected one wild-type sequence, got {'several' if rows else 'none'}")
+    (location, row) = rows[0]
+    column = find_column(source, list(row), None, SEQUENCE_COLUMNS, "sequence")
+    letters = get_alphabet(alphabet)
+    sequences = read_sequences([location], [row], column)
+    if len(letters.members) > 1:
+        raise InputError("lyra scan: the model reads pairs of sequences, expected one of single sequences")
+    check_letters([location], sequences, column, letters, "error")
+    return WildType(sequences[0].upper(), letters, offset)
+
+
+def _check_model(model: LyraClassificationModel, wild: WildType, source: str) -> None:
+    """Raises InputError for a model that a scan is not about, or a wild type that it cannot read."""
+    if model.per_token:
+        raise InputError("lyra scan: the model labels residues, expected one of whole sequences")
+    if features := model.config.extra_features:
+        raise InputError(f"lyra scan: the model also reads {', '.join(features)} of each sequence")
+    length = model.config.linear_length
+    if length is not None and len(wild.sequence) != length:
+        raise InputError(
+            f"{source}: expected {length} letters, as all training sequences have, got {len(wild.sequence)}"
+        )
+
+
+def _library(
+    wild: WildType,
+    positions: str | None,
+    letters: str | None,
+    pairs: bool,
+    max_distance: int | None,
+    sites: str | None,
+) -> Library:
+    allowed = read_letters(letters, wild)
+    if sites is not None:
+        return Combinations(wild, read_positions(sites, wild, "--sites"), allowed)
+    chosen = list(range(len(wild.sequence))) if positions is None else read_positions(positions, wild, "--positions")
+    singles = Singles(wild, chosen, allowed)
+    return Pairs(singles, max_distance) if pairs else singles
