@@ -26,6 +26,8 @@ NUCLEOTIDE_CODES = {
     "V": "ACG",
     "N": "ACGT",
 }
+# What stands opposite on the other strand; a base of a code's complement is one of the code's bases' complements.
+_COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,17 @@ class Alphabet:
     def tokens(self) -> tuple[str, ...]:
         """Every token of the vocabulary; its index is its id."""
         return (*SPECIAL_TOKENS, *self.characters)
+
+    def reverse_complement(self, sequence: str) -> str:
+        """The other strand of a sequence of nucleotides, in capitals.
+
+        Raises:
+            ValueError: if the letters have no complements.
+        """
+        if not set(self.letters) <= set(_COMPLEMENTS) or len(self.letters) != 4:
+            raise ValueError(f"the letters of {self.name} have no complements; only those of dna and rna have")
+        own = str.maketrans(_COMPLEMENTS | {"A": self.letters[-1]})
+        return sequence.upper().translate(own)[::-1]
 
     def vector(self, token: str) -> list[float]:
         """The encoding of one token: the mean of the one-hot vectors of the letters that it means."""
