@@ -50,7 +50,7 @@ class GenomeModel:
             or alphabet.letters == AMINO_ACIDS
             or len(alphabet.letters) != 4
         ):
-            raise InputError("lyra scan: variants in a genome need a model of whole sequences of nucleotides")
+            raise InputError("variants in a genome need a model of whole sequences of nucleotides")
         shortest, longest = (model.config.training_data or {}).get("lengths", (None, 0))
         length = model.config.linear_length or (longest if shortest == longest else None)
         if window is None and length is None:

@@ -1,6 +1,7 @@
 """`lyra scan`: what each variant of a wild type does, as a table of any length and plots of it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import TableWriter, join_tables, read_rows
-from ..errors import InputError
+from ..errors import InputError, OutputError, one_line
 from ..inference.loading import best_device, load_model
 from ..inference.outputs import extend_row
 from ..inference.parts import fingerprint_of, launched, write_in_parts
@@ -20,7 +21,7 @@ from ..modeling_lyra import LyraClassificationModel
 from .effects import Effects
 from .library import Combinations, Library, Pairs, Singles, read_letters, read_positions
 from .notation import Variant, WildType
-from .summary import report_measured, summarise
+from .summary import read_label, report_measured, summarise
 
 TABLE, MUTANT, SEQUENCE = "scan.csv", "mutant", "mutated_sequence"
 _CHUNK_ROWS = 4096
@@ -58,19 +59,22 @@ class ListReader:
     Args:
         source: the table.
         column: of the variants; by default found by its name.
+        label: a column of measurements, numbers or nothing.
         length: that all mutated sequences must have, of a model of aligned ones.
 
     Raises:
         InputError: naming file, row and column, here or while reading.
     """
 
-    def __init__(self, source: str, wild_type: WildType, column: str | None, length: int | None):
-        self.source, self.wild_type, self.length = source, wild_type, length
+    def __init__(self, source: str, wild_type: WildType, column: str | None, label: str | None, length: int | None):
+        self.source, self.wild_type, self.label, self.length = source, wild_type, label, length
         first = next(iter(read_rows(source)), None)
         if first is None:
             raise InputError(f"{source}: the table has no rows")
         self.names = tuple(first[1])
         self.column = find_column(source, list(self.names), column, VARIANT_COLUMNS, "variant")
+        if label is not None:
+            find_column(source, list(self.names), label, (), "label")
         self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
 
     def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
@@ -79,6 +83,8 @@ class ListReader:
             yield VariantChunk([row for _, row in chunk], [self._parse(*each) for each in chunk])
 
     def _parse(self, location: RowLocation, row: Row) -> Variant:
+        if self.label is not None:
+            read_label(location, row, self.label)
         try:
             variant = self.wild_type.parse(str(row.get(self.column) or ""))
         except ValueError as error:
@@ -147,7 +153,7 @@ def scan(
         settings = reader.library.settings
         combined = pairs or sites is not None
     else:
-        reader = ListReader(variants, wild, variant_column, model.config.linear_length)
+        reader = ListReader(variants, wild, variant_column, label_column, model.config.linear_length)
         settings = {"variants": fingerprint_of(variants, model)["the table"], "column": reader.column}
         combined = True
     effects = Effects(model, tokenizer, wild, effect, combined)
@@ -157,9 +163,9 @@ def scan(
         _write_rows(chunk, path, first, wild, effects, columns)
 
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     fingerprint = fingerprint_of(wild_type, model, **settings, effect=effect, offset=offset)
-    count = write_in_parts(str(folder / TABLE), reader, write, join_tables, fingerprint, resume, state)
+    with _made(folder):
+        count = write_in_parts(str(folder / TABLE), reader, write, join_tables, fingerprint, resume, state)
     if state is None or state.process_index == 0:
         known = wild.spell(wild.alphabet.letters)
         files = summarise(folder, TABLE, wild, effects.columns[0], effect, known)
@@ -167,6 +173,24 @@ def scan(
             files += report_measured(folder, TABLE, wild, label_column, effects.columns[0])
         print(f"written: {folder}: {', '.join([TABLE, *files])}; {count} variants")
     return count
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes a folder; none is left that nothing was written to.
+
+    Raises:
+        OutputError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or one_line(error)})") from None
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _write_rows(
@@ -228,7 +252,7 @@ def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
     letters = get_alphabet(alphabet)
     sequences = read_sequences([location], [row], column)
     if len(letters.members) > 1:
-        raise InputError("lyra scan: the model reads pairs of sequences, expected one of single sequences")
+        raise InputError("the model reads pairs of sequences, expected one of single sequences")
     check_letters([location], sequences, column, letters, "error")
     return WildType(sequences[0].upper(), letters, offset)
 
@@ -236,9 +260,9 @@ def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
 def _check_model(model: LyraClassificationModel, wild: WildType, source: str) -> None:
     """Raises InputError for a model that a scan is not about, or a wild type that it cannot read."""
     if model.per_token:
-        raise InputError("lyra scan: the model labels residues, expected one of whole sequences")
+        raise InputError("the model labels residues, expected one of whole sequences")
     if features := model.config.extra_features:
-        raise InputError(f"lyra scan: the model also reads {', '.join(features)} of each sequence")
+        raise InputError(f"the model also reads {', '.join(features)} of each sequence")
     length = model.config.linear_length
     if length is not None and len(wild.sequence) != length:
         raise InputError(

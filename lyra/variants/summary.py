@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.cells import Cell, is_missing, parse_number
+from ..data.readers import Row, RowLocation
 from ..data.tables import read_rows
 from ..errors import InputError
 from .comparison import compare
@@ -97,22 +98,28 @@ def _write_matrix(file: Path, matrix: np.ndarray, letters: str, wild_type: WildT
             writer.writerow([wild_type.number(int(position)), *cells])
 
 
+def read_label(location: RowLocation, row: Row, column: str) -> float:
+    """A measurement, NaN where there is none.
+
+    Raises:
+        InputError: if it is no number.
+    """
+    number = parse_number(row.get(column))
+    if number is None and not is_missing(row.get(column)):
+        raise InputError(f"{Cell(location, column)}: expected a number, got {row.get(column)!r}")
+    return float("nan") if number is None else number
+
+
 def report_measured(folder: Path, table: str, wild_type: WildType, label: str, effect: str) -> list[str]:
     """Compares the labels of a table of a scan with what it predicts: `measured.json`, `measured.png`, and a line for
     each number of edits.
 
     Returns:
         The names of the files.
-
-    Raises:
-        InputError: naming the first label that is no number.
     """
     variants, labels, effects, epistasis = [], [], [], []
     for location, row in read_rows(folder / table):
-        number = parse_number(row.get(label))
-        if number is None and not is_missing(row.get(label)):
-            raise InputError(f"{Cell(location, label)}: expected a number, got {row.get(label)!r}")
-        labels.append(np.nan if number is None else number)
+        labels.append(read_label(location, row, label))
         variants.append(wild_type.parse(str(row["mutant"])))
         effects.append(float(row[effect]))
         epistasis.append(float(row[effect.replace("effect", "epistasis", 1)]))

@@ -37,6 +37,13 @@ def predict(content, name="t.csv", command="predict model {} -o p.csv"):
     return table(content, name, command)
 
 
+def scan(variants=None, flags="", wild_type=">wt\nMKTAYIAKQR\n"):
+    files = {"wt.fasta": wild_type.encode()}
+    if variants is not None:
+        files["v.csv"], flags = f"mutant\n{variants}\n".encode(), f"--variants v.csv {flags}"
+    return files, f"scan model wt.fasta -o out {flags}"
+
+
 def mutants(*more, rows=None):
     return table(rows or MUTANTS, command=f"{TRAIN} {' '.join(more)}")
 
@@ -193,6 +200,22 @@ CASES = {
         "a table without rows": predict("sequence\n"),
         "vectors of residues in CSV": predict(GOOD, command="embed model {} -o p.csv --vectors residue"),
         "pairs for a model of single sequences": predict(GOOD, command="predict model {} -o p.csv --pair_column label"),
+    },
+    "Scans": {
+        "two wild types": scan(wild_type=">a\nMK\n>b\nMK\n"),
+        "another wild-type letter": scan("M1A\nA2C"),
+        "a position outside": scan("M1A\nK12C"),
+        "a position twice": scan("M1A:M1C"),
+        "no mutation": scan("M1A\nfast"),
+        "HGVS of nucleotides for a protein": scan("g.1A>C"),
+        "a label that is no number": scan("M1A", flags="--label_column mutant"),
+        "a position outside that is asked for": scan(flags="--positions 5-12"),
+        "two kinds": scan(flags="--pairs --sites 1,2"),
+        "variants of a genome, without it": ({"v.vcf": b""}, "scan model --vcf v.vcf -o out.csv"),
+        "variants of a genome for a protein": (
+            {"v.vcf": b"", "g.fa": b">1\nACGT\n"},
+            "scan model --vcf v.vcf --genome g.fa -o out.csv",
+        ),
     },
     "Publishing": {
         "a folder that is not there": ({}, "publish none ann/model"),

@@ -153,7 +153,9 @@ def test_released_checkpoints_predict_what_they_did(artifacts, name):
     card = ModelCard.load(artifacts / name / "README.md")
     assert (card.data.license, card.data["code_sha256"]) == ("apache-2.0", code_sha256())
     assert "](plots/" in card.text and (folder / "plots").is_dir()
-    assert sum(file.stat().st_size for file in (artifacts / name).rglob("*")) < 1_600_000  # three members, plots and the code
+    assert (
+        sum(file.stat().st_size for file in (artifacts / name).rglob("*")) < 1_600_000
+    )  # three members, plots and the code
     example = json.loads((folder / "example.json").read_text())
     model, tokenizer = load_model(str(folder))
     assert example["sequences"] == reproduce.example_sequences(*_alphabet(folder), model.config.linear_length)
