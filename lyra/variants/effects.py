@@ -108,7 +108,7 @@ class Effects:
         predictions = Predictions(list(scores.logits), None if scores.stds is None else list(scores.stds))
         rows = prediction_columns(predictions, self.model.config, per_token=False)
         return [
-            {name.replace("std", "prediction_sd", 1): value for name, value in row.items()}
+            {name.replace("std", "prediction_sd", 1) if name.startswith("std") else name: v for name, v in row.items()}
             | {name: np.float32(column[i]) for name, column in added.items()}
             for i, row in enumerate(rows)
         ]

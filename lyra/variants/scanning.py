@@ -39,8 +39,6 @@ class VariantChunk(NamedTuple):
 class LibraryReader:
     """The variants of a library in chunks."""
 
-    names: tuple[str, ...] = ()
-
     def __init__(self, library: Library, wild_type: WildType):
         self.library = library
         self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
@@ -71,10 +69,10 @@ class ListReader:
         first = next(iter(read_rows(source)), None)
         if first is None:
             raise InputError(f"{source}: the table has no rows")
-        self.names = tuple(first[1])
-        self.column = find_column(source, list(self.names), column, VARIANT_COLUMNS, "variant")
+        names = list(first[1])
+        self.column = find_column(source, names, column, VARIANT_COLUMNS, "variant")
         if label is not None:
-            find_column(source, list(self.names), label, (), "label")
+            find_column(source, names, label, (), "label")
         self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
 
     def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
@@ -89,7 +87,10 @@ class ListReader:
             variant = self.wild_type.parse(str(row.get(self.column) or ""))
         except ValueError as error:
             raise InputError(f"{location}, column {self.column!r}: {error}") from None
-        if self.length not in (None, len(self.wild_type.apply(variant))):
+        length = len(self.wild_type.apply(variant))
+        if not length:
+            raise InputError(f"{location}, column {self.column!r}: deletes the whole wild type")
+        if self.length not in (None, length):
             raise InputError(
                 f"{location}, column {self.column!r}: {self.wild_type.format(variant)} changes the length, which the "
                 f"model's linear term knows as {self.length} (lyra train --linear_term words or none takes any length)"

@@ -206,6 +206,7 @@ CASES = {
         "another wild-type letter": scan("M1A\nA2C"),
         "a position outside": scan("M1A\nK12C"),
         "a position twice": scan("M1A:M1C"),
+        "a deletion of everything": scan("M1_R10del"),
         "no mutation": scan("M1A\nfast"),
         "HGVS of nucleotides for a protein": scan("g.1A>C"),
         "a label that is no number": scan("M1A", flags="--label_column mutant"),

@@ -80,12 +80,14 @@ def test_pairs_and_their_epistasis(model, wild_type, tmp_path):
 
 
 def test_every_combination_of_four_sites(wild_type, tmp_path):
-    model = save(tmp_path / "model", num_labels=3, problem_type="single_label_classification", ensemble=2)
+    names = {0: "low", 1: "LABEL_1", 2: "nonstd"}
+    model = save(tmp_path / "model", id2label=names, problem_type="single_label_classification", ensemble=2)
     flags = ["--sites", "1,2,5,12", "--letters", "ACDE"]
     assert main(["scan", model, wild_type, "-o", str(tmp_path / "out"), *flags]) == 0
     rows = read(tmp_path / "out" / "scan.csv")
     assert len({row["mutated_sequence"] for row in rows}) == len(rows) == 256
-    assert {"prediction", "prediction_sd_LABEL_1", "effect_LABEL_2", "latent_epistasis_LABEL_0"} <= set(rows[0])
+    assert {"prediction", "prediction_sd_LABEL_1", "effect_nonstd", "latent_epistasis_low"} <= set(rows[0])
+    assert "probability_nonstd" in rows[0]
 
 
 def test_a_list_with_measurements(model, wild_type, tmp_path, capsys):
