@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import InputError
 from ..inference.checks import check_model_path, check_paths
 from . import is_main_process, quiet_loading
+from .tables import add_run_arguments
 
 HELP = "predict what variants do: all singles, pairs or combinations of a wild type, a list, a VCF file"
 EXAMPLE = "lyra scan my_model wild_type.fasta -o effects"
@@ -62,11 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="difference",
         help="how a prediction is compared with the wild type's. Default: difference.",
     )
-    parser.add_argument(
-        "--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one"
-    )
-    parser.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted call")
+    add_run_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -23,6 +23,11 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
     )
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of every verb that predicts."""
     parser.add_argument(
         "--device", help="device to run on, such as cpu, cuda or cuda:1; default: the GPU if there is one"
     )
