@@ -76,14 +76,19 @@ def _threshold(calibration: dict[str, Any], output: int, level: float) -> float:
     Raises:
         InputError: if the level is none, or so high that as many rows cannot tell.
     """
-    if not 0 < level < 1:
-        raise InputError(f"--interval: expected a level between 0 and 1, such as 0.9, got {level:g}")
+    check_level(level)
     scores, rows = calibration["scores"][output], calibration["rows"][output]
     wanted = math.ceil(level * (rows + 1) / rows * len(scores) - 1e-9)
     if wanted > len(scores):
         needed = math.ceil(level / (1 - level) - 1e-9)
         raise InputError(f"--interval {level:g}: needs at least {needed} calibration rows, the model has {rows}")
     return scores[wanted - 1]
+
+
+def check_level(level: float) -> None:
+    """Raises InputError unless it is a probability between 0 and 1."""
+    if not 0 < level < 1:
+        raise InputError(f"--interval: expected a level between 0 and 1, such as 0.9, got {level:g}")
 
 
 def find_limits(

@@ -2,7 +2,6 @@
 
 import argparse
 
-from ..errors import InputError
 from . import is_main_process, quiet_loading
 from .tables import add_table_arguments, check_table_arguments, table_arguments
 
@@ -27,11 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from ..conformal import check_level
     from ..data.tables import output_format
 
     output_format(arguments.output)
-    if arguments.interval is not None and not 0 < arguments.interval < 1:
-        raise InputError(f"--interval: expected a level between 0 and 1, such as 0.9, got {arguments.interval:g}")
+    if arguments.interval is not None:
+        check_level(arguments.interval)
     check_table_arguments(arguments)
     quiet_loading()
     from ..inference import predict

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 
@@ -24,7 +25,8 @@ _MOST_PAIRS = 2_000_000_000  # about an hour for sequences of 100 letters
 Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-def cluster(sequences: list[str], identity: float, by: str) -> list[str]:
+@lru_cache(maxsize=1)  # each fold of a cross-validation asks for them
+def cluster(sequences: tuple[str, ...], identity: float, by: str) -> list[str]:
     """The name of the cluster of each sequence.
 
     Args:

@@ -129,7 +129,7 @@ def _split_by_mutations(table: "Table", sequences: list[str], args: "DataArgumen
 
 
 def _group_by_cluster(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> list[str]:
-    clusters = cluster(sequences, args.identity, args.identity_by)
+    clusters = list(cluster(tuple(sequences), args.identity, args.identity_by))
     found = f"{len(set(clusters))} clusters of sequences with an identity of at least {args.identity:g}"
     notes.append(f"split: {found}, by {args.identity_by}, stay whole")
     return clusters

@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..modeling_lyra import LyraPreTrainedModel
 from ..tokenization_lyra import LyraTokenizer
 from .checks import check_paths, check_vectors_path
-from .loading import best_device, load_model
+from .loading import load_on_device
 from .logits import map_batches
-from .parts import Join, fingerprint_of, launched, write_in_parts
+from .parts import Join, fingerprint_of, write_in_parts
 from .reading import Chunk, ChunkReader
 
 
@@ -51,11 +51,9 @@ def embed(
     if vectors not in ("mean", "residue"):
         raise InputError(f"--vectors: expected 'mean' or 'residue', got {vectors!r}")
     check_paths(model_name, source, output)
-    model, tokenizer = load_model(model_name, revision, bare=True)
+    model, tokenizer, state = load_on_device(model_name, revision, device, bare=True)
     if model.config.ensemble_size > 1:
         print(f"{model_name}: an ensemble of {model.config.ensemble_size} models; the vectors are those of the first")
-    state = launched(device)
-    model.to(best_device(device) if state is None or device else state.device)
     fingerprint = fingerprint_of(
         source, model, sequence_column=sequence_column, pair_column=pair_column, unknown=unknown, vectors=vectors
     )

@@ -1,9 +1,11 @@
 """Loading a trained checkpoint with this package's own code."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from ..configuration_lyra import LyraConfig
 from ..errors import InputError, one_line
@@ -50,6 +52,22 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         kind = "cannot be loaded as" if Path(name).is_dir() else "no such folder, and no Hub repository with"
         raise InputError(f"{name}: {kind} a Lyra checkpoint ({one_line(error)[:300]})") from None
     return model.eval(), tokenizer
+
+
+def load_on_device(
+    name: str, revision: str | None = None, device: str | None = None, bare: bool = False
+) -> tuple[Any, LyraTokenizer, PartialState | None]:
+    """[`load_model`] on the device where it is to run, and the processes of `accelerate launch` or `torchrun`.
+
+    Args:
+        device: by default the GPU where there is one, of several processes each its own.
+
+    Returns:
+        Model, tokenizer and processes; None instead of a single process.
+    """
+    model, tokenizer = load_model(name, revision, bare)
+    state = PartialState(cpu=device == "cpu") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
+    return model.to(best_device(device) if state is None or device else state.device), tokenizer, state
 
 
 def best_device(name: str | None = None) -> torch.device:

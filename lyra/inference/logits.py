@@ -1,6 +1,6 @@
 """What a model predicts for sequences: batches of similar length, long sequences streamed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,11 +95,16 @@ def logits_of_texts(
         next(batched) if whole else _stream_whole(model, sequence)
         for sequence, whole in zip(sequences, is_whole, strict=True)
     ]
-    if not all(np.isfinite(result).all() for result in results):
-        raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
+    check_finite(results)
     labels = model.config.num_labels
     logits = [result[..., :labels] for result in results]
     return Predictions(logits, None if len(model.members()) == 1 else [result[..., labels:] for result in results])
+
+
+def check_finite(predictions: Iterable[np.ndarray]) -> None:
+    """Raises InputError if predictions are not finite, as after a training that diverged."""
+    if not all(np.isfinite(each).all() for each in predictions):
+        raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
 
 
 def _stream_whole(model: LyraClassificationModel, sequence: str) -> np.ndarray:

@@ -26,11 +26,6 @@ class Reader(Protocol):
     def chunks(self, quiet: bool = False) -> Iterator[Any]: ...
 
 
-def launched(device: str | None) -> PartialState | None:
-    """The processes of `accelerate launch` or `torchrun`, None of a single one."""
-    return PartialState(cpu=device == "cpu") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
-
-
 def write_in_parts(
     output: str,
     reader: Reader,

@@ -5,11 +5,11 @@ from typing import Any
 
 from ..data.tables import TableWriter, join_tables, output_format
 from .checks import check_paths
-from .loading import best_device, load_model
+from .loading import load_on_device
 from .logits import logits_of_texts
 from .nearest import COLUMN, Nearest
 from .outputs import added_columns, extend_row, prediction_columns
-from .parts import fingerprint_of, launched, write_in_parts
+from .parts import fingerprint_of, write_in_parts
 from .reading import Chunk, ChunkReader
 
 
@@ -52,9 +52,7 @@ def predict(
     """
     output_format(output)
     check_paths(model_name, source, output)
-    model, tokenizer = load_model(model_name, revision)
-    state = launched(device)
-    model.to(best_device(device) if state is None or device else state.device)
+    model, tokenizer, state = load_on_device(model_name, revision, device)
     columns_of: dict[str, Any] = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
     fingerprint = fingerprint_of(source, model, **columns_of, interval=interval, nearest=nearest)
     trained_on, length = model.config.training_data, model.config.linear_length

@@ -21,6 +21,11 @@ CHUNK_ROWS = 4096
 _CHUNK_LETTERS = 1 << 22
 
 
+def rows_per_chunk(length: int) -> int:
+    """How many sequences of a length make a chunk."""
+    return max(1, min(CHUNK_ROWS, _CHUNK_LETTERS // length))
+
+
 class Chunk(NamedTuple):
     """Consecutive rows of a table.
 

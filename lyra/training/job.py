@@ -48,7 +48,7 @@ from .model import Build, build_model, label_fields
 from .progress import EpochLines
 from .record import check_new_columns, run_record, stack, write_run
 from .selection import evaluations
-from .trainer import LyraTrainer, LyraTrainingArguments, global_batch_size
+from .trainer import LyraTrainer, LyraTrainingArguments, build_trainer, global_batch_size
 
 # What a resumed run must have in common with the interrupted one, besides batch size, data and model.
 _SETTINGS = (
@@ -209,16 +209,7 @@ class Job:
         args.save_total_limit = None  # the callback drops checkpoints, when the next one is complete
         if checkpoint and (step := step_of_stop(checkpoint, args, patience)):
             args.max_steps = step  # it was about to end
-        trainer = LyraTrainer(
-            model,
-            args,
-            task=self.data.task,
-            train_dataset=self.data.dataset["train"],
-            eval_dataset=self.data.dataset["validation"],
-            processing_class=self.data.tokenizer,
-        )
-        for callback in EpochLines.replaced:
-            trainer.remove_callback(callback)
+        trainer = build_trainer(self.data, args, model=model)
         trainer.add_callback(EpochLines(str(args.metric_for_best_model)))
         trainer.add_callback(RunCallback(trainer.accelerator, kept, patience))
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))

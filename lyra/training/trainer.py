@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ from ..data.labels import IGNORE_INDEX
 from ..scoring import compute_metrics
 from ..tasks import Task
 from .arguments import TrainingDefaults
+from .progress import EpochLines
 from .selection import evaluations, rank
+
+if TYPE_CHECKING:
+    from ..data.preparation import Prepared
 
 _SSM_PARAMETERS = ("log_dt", "log_A_real", "A_imag")
 
@@ -81,6 +85,25 @@ class LyraTrainer(Trainer):
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer: Any = optimizer_class(parameter_groups(model, self.args.weight_decay), **options)
         return self.optimizer
+
+
+def build_trainer(data: "Prepared", args: LyraTrainingArguments, **model: Any) -> LyraTrainer:
+    """A Trainer of prepared data, without the Trainer's own bar and lines.
+
+    Args:
+        model: `model` or `model_init`.
+    """
+    trainer = LyraTrainer(
+        args=args,
+        task=data.task,
+        train_dataset=data.dataset["train"],
+        eval_dataset=data.dataset["validation"],
+        processing_class=data.tokenizer,
+        **model,
+    )
+    for callback in EpochLines.replaced:
+        trainer.remove_callback(callback)
+    return trainer
 
 
 class _EpochSampler(Sampler):

@@ -25,9 +25,8 @@ from .checkpoints import check_output
 from .job import linear_term_of, run_job, settle
 from .linear_term import LinearTerm
 from .model import build_model
-from .progress import EpochLines
 from .search_space import Range, Space, ray_space, suggest
-from .trainer import LyraTrainer, LyraTrainingArguments
+from .trainer import LyraTrainer, LyraTrainingArguments, build_trainer
 
 _STUDY, _TABLE, _PLOT = "tuning.db", "trials.csv", "trials.png"
 _UNPRUNED_TRIALS, _UNPRUNED_EVALUATIONS = 5, 3
@@ -158,17 +157,7 @@ class _Search:
     def trainer(self) -> LyraTrainer:
         args = copy.copy(self.args)
         args.output_dir, args.save_strategy, args.load_best_model_at_end = str(self.output), "no", False
-        trainer = LyraTrainer(
-            model_init=self.build,
-            args=args,
-            task=self.data.task,
-            train_dataset=self.data.dataset["train"],
-            eval_dataset=self.data.dataset["validation"],
-            processing_class=self.data.tokenizer,
-        )
-        for callback in EpochLines.replaced:
-            trainer.remove_callback(callback)
-        return trainer
+        return build_trainer(self.data, args, model_init=self.build)
 
     def objective(self, metrics: dict[str, float]) -> float:
         return metrics.get(f"eval_{self.metric}", math.nan)

@@ -1,6 +1,7 @@
 """What was measured beside what is predicted: effects and epistasis, and what merely adds up."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ _FEWEST = 3
 
 
 def compare(
-    variants: list[Variant], labels: np.ndarray, effects: np.ndarray, epistasis: np.ndarray
+    variants: Sequence[Variant], labels: np.ndarray, effects: np.ndarray, epistasis: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """Spearman correlations of labels with predicted effects, and of measured with predicted epistasis.
 

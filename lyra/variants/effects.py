@@ -24,6 +24,12 @@ EFFECTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 NEUTRAL = {"difference": 0.0, "ratio": 1.0, "log2": 0.0}
 
 
+def check_effect(name: str) -> None:
+    """Raises InputError for one that is none of `EFFECTS`."""
+    if name not in EFFECTS:
+        raise InputError(f"--effect: expected one of {', '.join(EFFECTS)}, got {name!r}")
+
+
 class ReadOut:
     """The values of a model that effects are of: those of a regression, or probabilities; of two classes the second's.
 
@@ -56,7 +62,7 @@ class Effects:
         epistasis: whether variants have several edits.
 
     Raises:
-        InputError: if the wild type's value allows no ratio.
+        InputError: for another effect, or if the wild type's value allows no ratio.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Effects:
         effect: str = "difference",
         epistasis: bool = False,
     ):
+        check_effect(effect)
         self.model, self.tokenizer, self.wild_type = model, tokenizer, wild_type
         self.effect, self.epistasis = effect, epistasis
         config = model.config

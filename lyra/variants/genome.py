@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from tqdm.auto import tqdm
 
 from ..errors import InputError, one_line
+from .spelling import shorten
 
 _CHUNK_RECORDS = 2048
 _BASES = set("ACGTN")
-_SHIFT = 1024  # letters that are read at once to move an allele to the left
 
 
 class Genome:
@@ -73,20 +73,7 @@ class Allele(NamedTuple):
     def normalize(self, genome: Genome) -> "Allele":
         """The allele trimmed and as far to the left as it goes."""
         contig, start, old, new = self
-        while old and new and old[-1] == new[-1]:
-            old, new = old[:-1], new[:-1]
-        while old and new and old[0] == new[0]:
-            start, old, new = start + 1, old[1:], new[1:]
-        if bool(old) == bool(new):
-            return Allele(contig, start, old, new)
-        moving = old or new
-        before = ""
-        while start > 0:
-            before = before or genome.fetch(contig, max(0, start - _SHIFT), start)
-            if before[-1] != moving[-1]:
-                break
-            moving, before, start = before[-1] + moving[:-1], before[:-1], start - 1
-        return Allele(contig, start, old and moving, new and moving)
+        return Allele(contig, *shorten(start, old, new, lambda i: genome.fetch(contig, i, i + 1)))
 
     def windows(self, genome: Genome, length: int) -> tuple[str, str]:
         """The sequences of both alleles, of this length, with the change in the middle of the reference's."""

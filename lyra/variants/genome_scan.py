@@ -9,21 +9,22 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
+from ..alphabet_lyra import get_alphabet
 from ..data.readers import Row
 from ..data.tables import TableWriter, join_tables, output_format
 from ..data.writers import join_bytes
 from ..errors import InputError
-from ..inference.loading import best_device, load_model
+from ..inference.loading import load_on_device
 from ..inference.logits import logits_of_texts
-from ..inference.parts import fingerprint_of, launched, write_in_parts
+from ..inference.parts import fingerprint_of, write_in_parts
 from ..modeling_lyra import LyraClassificationModel
 from ..tokenization_lyra import LyraTokenizer
-from .effects import EFFECTS, ReadOut
+from .effects import EFFECTS, ReadOut, check_effect
 from .genome import Allele, Genome, RecordChunk, Region, VcfReader, read_regions
 
 STRANDS = ("both", "forward")
 _CHUNK_REGIONS = 4096
+_NUCLEOTIDES = 4
 _MEANINGS = {
     "PREDICTION": ("Float", "prediction for the alternative allele"),
     "EFFECT": ("Float", "of the alternative allele against the reference"),
@@ -44,12 +45,7 @@ class GenomeModel:
 
     def __init__(self, model: LyraClassificationModel, tokenizer: LyraTokenizer, window: int | None, strand: str):
         alphabet = get_alphabet(tokenizer.alphabet)
-        if (
-            model.per_token
-            or len(alphabet.members) > 1
-            or alphabet.letters == AMINO_ACIDS
-            or len(alphabet.letters) != 4
-        ):
+        if model.per_token or len(alphabet.members) > 1 or len(alphabet.letters) != _NUCLEOTIDES:
             raise InputError("variants in a genome need a model of whole sequences of nucleotides")
         shortest, longest = (model.config.training_data or {}).get("lengths", (None, 0))
         length = model.config.linear_length or (longest if shortest == longest else None)
@@ -104,14 +100,13 @@ def scan_genome(
     Raises:
         InputError: naming file and record.
     """
+    check_effect(effect)
     is_vcf = Path(output).suffix == ".vcf"
     if is_vcf and vcf is None:
         raise InputError(f"{output}: only variants of --vcf can be written as VCF")
     if not is_vcf:
         output_format(output)
-    model, tokenizer = load_model(model_name, revision)
-    state = launched(device)
-    model.to(best_device(device) if state is None or device else state.device).eval()
+    model, tokenizer, state = load_on_device(model_name, revision, device)
     reader_model, contigs = GenomeModel(model, tokenizer, window, strand), Genome(genome)
     settings = {"window": reader_model.length, "strand": strand, "effect": effect, "genome": contigs.path}
     if vcf is None:

@@ -4,6 +4,7 @@ A new kind is one more class with `count`, `__iter__` and `settings`, and its fl
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -42,13 +43,14 @@ class Singles:
 
     @property
     def count(self) -> int:
-        return sum(len(self._edits(position)) for position in self.positions)
+        return sum(len(self.edits(position)) for position in self.positions)
 
     def __iter__(self) -> Iterator[Variant]:
         for position in self.positions:
-            yield from ((edit,) for edit in self._edits(position))
+            yield from ((edit,) for edit in self.edits(position))
 
-    def _edits(self, position: int) -> list[Edit]:
+    def edits(self, position: int) -> list[Edit]:
+        """Those of one position."""
         wild = self.wild_type.sequence[position]
         return [Edit(position, wild, letter) for letter in self.letters if letter != wild]
 
@@ -66,12 +68,12 @@ class Pairs:
 
     @property
     def count(self) -> int:
-        counts = {position: len(self.singles._edits(position)) for position in self.singles.positions}
+        counts = {position: len(self.singles.edits(position)) for position in self.singles.positions}
         return sum(counts[one] * counts[other] for one, other in self._places())
 
     def __iter__(self) -> Iterator[Variant]:
         for one, other in self._places():
-            yield from product(self.singles._edits(one), self.singles._edits(other))
+            yield from product(self.singles.edits(one), self.singles.edits(other))
 
     def _places(self) -> Iterator[tuple[int, int]]:
         far = self.max_distance
@@ -122,9 +124,8 @@ def read_positions(text: str, wild_type: WildType, flag: str) -> list[int]:
         if ends[1] < ends[0]:
             raise InputError(f"{flag}: expected the smaller position first, got {part.strip()!r}")
         positions += range(ends[0], ends[1] + 1)
-    for position in positions:
-        if positions.count(position) > 1:
-            raise InputError(f"{flag}: position {wild_type.number(position)} is named twice")
+    if twice := [position for position, count in Counter(positions).items() if count > 1]:
+        raise InputError(f"{flag}: position {wild_type.number(twice[0])} is named twice")
     return sorted(positions)
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..alphabet_lyra import AMINO_ACIDS, Alphabet
+from .spelling import shorten
 
 WILD_TYPE = "WT"
 _WILD_TYPES = ("", "=", "wt", "wild_type", "wildtype", "wild-type", "_wt")
@@ -20,7 +21,7 @@ _EDIT = re.compile(
     re.IGNORECASE,
 )
 _SUBSTITUTION = re.compile(r"(?P<first>[A-Z*-])(?P<start>-?\d+)(?P<new>[A-Z*=-])", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[:,/_;+\s]+")
+_SEPARATORS_OR_END = re.compile(r"[:,/_;+\s]+|\Z")
 _HGVS = re.compile(r"(?P<prefix>[cgmnopr])\.(?P<body>.+)", re.DOTALL)
 
 
@@ -112,13 +113,10 @@ class WildType:
             elif match := _SUBSTITUTION.match(rest):
                 new = match["first"] if match["new"] == "=" else match["new"]
                 edits.append(self._at(match["first"], int(match["start"]), new))
-            if match is None:
+            end = match and _SEPARATORS_OR_END.match(rest, match.end())
+            if end is None:
                 raise ValueError(f"expected mutations such as A1P:D2N or p.Ala1Pro, got {text!r}")
-            rest = rest[match.end() :]
-            separator = _SEPARATORS.match(rest)
-            if rest and separator is None:
-                raise ValueError(f"expected mutations such as A1P:D2N or p.Ala1Pro, got {text!r}")
-            rest = rest[separator.end() :] if separator else rest
+            rest = rest[end.end() :]
         return edits
 
     def _edit(self, match: re.Match) -> Edit:
@@ -226,15 +224,7 @@ class WildType:
         start, old, new = edit
         if len(old) == len(new):
             return [Edit(start + i, a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
-        while old and new and old[-1] == new[-1]:
-            old, new = old[:-1], new[:-1]
-        while old and new and old[0] == new[0]:
-            start, old, new = start + 1, old[1:], new[1:]
-        longer = old or new
-        while start > floor and not (old and new) and self.sequence[start - 1] == longer[-1]:
-            longer = self.sequence[start - 1] + longer[:-1]
-            start, old, new = start - 1, old and longer, new and longer
-        return [Edit(start, old, new)]
+        return [Edit(*shorten(start, old, new, self.sequence.__getitem__, floor))]
 
     def _format(self, edit: Edit) -> str:
         start, old, new = edit

@@ -14,9 +14,10 @@ from ..data.letters import check_letters, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import TableWriter, join_tables, read_rows
 from ..errors import InputError, OutputError, one_line
-from ..inference.loading import best_device, load_model
+from ..inference.loading import load_on_device
 from ..inference.outputs import extend_row
-from ..inference.parts import fingerprint_of, launched, write_in_parts
+from ..inference.parts import fingerprint_of, write_in_parts
+from ..inference.reading import rows_per_chunk
 from ..modeling_lyra import LyraClassificationModel
 from .effects import Effects
 from .library import Combinations, Library, Pairs, Singles, read_letters, read_positions
@@ -24,8 +25,6 @@ from .notation import Variant, WildType
 from .summary import read_label, report_measured, summarise
 
 TABLE, MUTANT, SEQUENCE = "scan.csv", "mutant", "mutated_sequence"
-_CHUNK_ROWS = 4096
-_CHUNK_LETTERS = 1 << 22
 VARIANT_COLUMNS = ("mutant", "variant", "mutation", "mutations", "hgvs", "hgvs_pro", "hgvs_nt")
 
 
@@ -41,7 +40,7 @@ class LibraryReader:
 
     def __init__(self, library: Library, wild_type: WildType):
         self.library = library
-        self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
+        self.size = rows_per_chunk(len(wild_type.sequence))
 
     def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
         variants = iter(self.library)
@@ -73,7 +72,7 @@ class ListReader:
         self.column = find_column(source, names, column, VARIANT_COLUMNS, "variant")
         if label is not None:
             find_column(source, names, label, (), "label")
-        self.size = max(1, min(_CHUNK_ROWS, _CHUNK_LETTERS // len(wild_type.sequence)))
+        self.size = rows_per_chunk(len(wild_type.sequence))
 
     def chunks(self, quiet: bool = False) -> Iterator[VariantChunk]:
         rows = iter(tqdm(read_rows(self.source), desc="variants", unit=" variants", delay=1, disable=quiet))
@@ -87,7 +86,7 @@ class ListReader:
             variant = self.wild_type.parse(str(row.get(self.column) or ""))
         except ValueError as error:
             raise InputError(f"{location}, column {self.column!r}: {error}") from None
-        length = len(self.wild_type.apply(variant))
+        length = len(self.wild_type.sequence) + sum(len(edit.alternative) - len(edit.reference) for edit in variant)
         if not length:
             raise InputError(f"{location}, column {self.column!r}: deletes the whole wild type")
         if self.length not in (None, length):
@@ -143,9 +142,7 @@ def scan(
         InputError: naming file, row and column.
     """
     _check_flags(positions, letters, pairs, max_distance, sites, variants, variant_column, label_column)
-    model, tokenizer = load_model(model_name, revision)
-    state = launched(device)
-    model.to(best_device(device) if state is None or device else state.device).eval()
+    model, tokenizer, state = load_on_device(model_name, revision, device)
     wild = read_wild_type(wild_type, tokenizer.alphabet, offset)
     _check_model(model, wild, wild_type)
     reader: LibraryReader | ListReader

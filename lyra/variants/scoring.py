@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..inference.logits import map_batches
+from ..inference.logits import check_finite, map_batches
 from ..modeling_lyra import LyraClassificationModel, mean_and_std
 from ..tokenization_lyra import LyraTokenizer
 
@@ -47,7 +46,6 @@ def score(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: l
         return torch.cat([mean, torch.stack(latents).mean(dim=0), std], dim=-1)
 
     found = np.stack(map_batches(run, model, tokenizer.encode_bulk(sequences), per_token=False))
-    if not np.isfinite(found).all():
-        raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
+    check_finite([found])
     logits, latents, *stds = np.split(found, found.shape[1] // model.config.num_labels, axis=1)
     return Scores(logits, stds[0] if stds else None, latents)

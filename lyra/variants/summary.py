@@ -24,13 +24,15 @@ class Scanned(NamedTuple):
     variant: Variant
     effect: float
     epistasis: float
+    label: float
 
 
-def read_scan(table: Path, wild_type: WildType, effect: str) -> Iterator[Scanned]:
-    """The variants of a table of a scan, with the first effect of each."""
-    for _, row in read_rows(table):
+def read_scan(table: Path, wild_type: WildType, effect: str, label: str | None = None) -> Iterator[Scanned]:
+    """The variants of a table of a scan, with the first effect and the label of each, NaN where there is none."""
+    for location, row in read_rows(table):
         epistasis = row.get(effect.replace("effect", "epistasis", 1), "nan")
-        yield Scanned(wild_type.parse(str(row["mutant"])), float(row[effect]), float(epistasis))
+        measured = float("nan") if label is None else read_label(location, row, label)
+        yield Scanned(wild_type.parse(str(row["mutant"])), float(row[effect]), float(epistasis), measured)
 
 
 def summarise(folder: Path, table: str, wild_type: WildType, effect: str, kind: str, letters: str) -> list[str]:
@@ -117,19 +119,15 @@ def report_measured(folder: Path, table: str, wild_type: WildType, label: str, e
     Returns:
         The names of the files.
     """
-    variants, labels, effects, epistasis = [], [], [], []
-    for location, row in read_rows(folder / table):
-        labels.append(read_label(location, row, label))
-        variants.append(wild_type.parse(str(row["mutant"])))
-        effects.append(float(row[effect]))
-        epistasis.append(float(row[effect.replace("effect", "epistasis", 1)]))
-    report = compare(variants, np.array(labels), np.array(effects), np.array(epistasis))
+    variants, *columns = zip(*read_scan(folder / table, wild_type, effect, label), strict=True)
+    effects, epistasis, labels = map(np.array, columns)
+    report = compare(variants, labels, effects, epistasis)
     (folder / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
     for name, found in report.items():
         print(f"measured, {name}: " + ", ".join(f"{key} {_shown(value)}" for key, value in found.items()))
     measured = np.isfinite(labels)
     title = f"Spearman {_shown(report['all']['effect'])}"
-    plot_comparison(np.array(labels)[measured], np.array(effects)[measured], title, folder / "measured.png")
+    plot_comparison(labels[measured], effects[measured], title, folder / "measured.png")
     return ["measured.json", "measured.png"]
 
 

@@ -10,7 +10,8 @@ from runs import KILLED, interrupted
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.cli import main
-from lyra.variants import scan, scanning
+from lyra.errors import InputError
+from lyra.variants import scan
 
 WILD_TYPE = "MEKTAYDDDWLG"
 
@@ -172,7 +173,13 @@ def test_one_line_for_bad_wild_types(tmp_path, capsys):
 
 
 def test_chunks_are_of_bounded_size(model, wild_type, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanning, "_CHUNK_ROWS", 50)
+    monkeypatch.setattr("lyra.inference.reading.CHUNK_ROWS", 50)
     assert scan(model, wild_type, str(tmp_path / "out")) == 12 * 19
     rows = read(tmp_path / "out" / "scan.csv")
     assert len(rows) == 12 * 19 and len({row["mutant"] for row in rows}) == 12 * 19
+
+
+def test_an_unknown_effect_is_named(model, wild_type, tmp_path):
+    with pytest.raises(InputError, match="expected one of difference, ratio, log2, got 'fold'"):
+        scan(model, wild_type, str(tmp_path / "out"), effect="fold")
+    assert not (tmp_path / "out").exists()
