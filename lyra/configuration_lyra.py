@@ -9,6 +9,7 @@ from .alphabet_lyra import MASK_TOKEN, PAD_TOKEN, UNK_TOKEN, get_alphabet
 from .linear_lyra import CURVES, LINEAR_TERMS
 from .pooling_lyra import POOLINGS
 from .ssm_backends_lyra import SSM_BACKENDS
+from .strands_lyra import MODES, has_complements
 
 # What follows from the labels of one task, and does not carry over to another.
 LABEL_FIELDS = ("label_mean", "label_std", "label_quantiles", "class_weights", "calibration")
@@ -89,6 +90,10 @@ class LyraConfig(PreTrainedConfig):
             Names of numbers beside each sequence, such as a temperature, that a sequence head reads out, too.
         extra_means, extra_stds (`list[float]`, *optional*):
             Mean and standard deviation of each of them in the training data, by which they are standardised.
+        reverse_complement (`bool` or `str`, *optional*, defaults to `False`):
+            Of DNA, whether both strands count the same: training reads a random strand of each sequence, evaluation
+            averages what both give, positions back in the order of the input. `"train"` or `"predict"` do only one of
+            them.
         label_mean, label_std (`float` or `list[float]`, *optional*):
             Mean and standard deviation of the training labels, one per output of a regression. The loss is taken on
             standardised labels, and the logits are in label units.
@@ -155,6 +160,7 @@ class LyraConfig(PreTrainedConfig):
     extra_features: list[str] | tuple[str, ...] | None = None
     extra_means: list[int | float] | tuple[int | float, ...] | None = None
     extra_stds: list[int | float] | tuple[int | float, ...] | None = None
+    reverse_complement: bool | str = False
     label_mean: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_std: int | float | list[int | float] | tuple[int | float, ...] | None = None
     label_quantiles: list[int | float] | list[list[int | float]] | None = None
@@ -306,6 +312,10 @@ class LyraConfig(PreTrainedConfig):
         backends = ("auto", *SSM_BACKENDS)
         _require(self.pooling in POOLINGS, "pooling", f"one of {tuple(POOLINGS)}", self.pooling)
         _require(self.ssm_backend in backends, "ssm_backend", f"one of {backends}", self.ssm_backend)
+        strands = self.reverse_complement
+        _require(strands in MODES, "reverse_complement", f"one of {tuple(MODES)}", strands)
+        usable = self.input_size is None and has_complements(self.alphabet)
+        _require(not strands or usable, "reverse_complement", f"False for alphabet {self.alphabet!r}", strands)
         self._validate_linear_term()
         self._validate_extra_features()
         self._validate_label_scale()

@@ -21,6 +21,7 @@ from transformers import initialization as init
 
 from .alphabet_lyra import Alphabet, get_alphabet
 from .execution_lyra import at_least_fp32, is_eager_cpu
+from .strands_lyra import MODES, LyraReverseComplement
 
 if TYPE_CHECKING:
     from .configuration_lyra import LyraConfig
@@ -65,6 +66,7 @@ class LyraLinearTerm(nn.Module):
         self.pad_token_id = int(config.pad_token_id or 0)
         self.register_buffer("encodings", token_vectors(config.alphabet, config.input_size), persistent=False)
         self.weight = nn.Parameter(torch.empty(num_features, config.num_labels))
+        self.strands = LyraReverseComplement(config) if MODES[config.reverse_complement].averages else None
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -75,7 +77,10 @@ class LyraLinearTerm(nn.Module):
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`(b, l)` ids or `(b, l, letters)` vectors and a mask `(b, l)`, true where real, to `(b, o)`."""
         with torch.autocast(device_type=inputs.device.type, enabled=False):
-            return self.finalize(self.update(None, inputs, mask))
+            sums = self.finalize(self.update(None, inputs, mask))
+            if self.strands is None:
+                return sums
+            return (sums + self.finalize(self.update(None, *self.strands(inputs, mask)))) / 2
 
     def update(self, state: LinearState | None, inputs: torch.Tensor, mask: torch.Tensor | None) -> LinearState:
         """The state after one more part of the sequences, from that before it, or None at the start."""

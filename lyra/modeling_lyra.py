@@ -30,6 +30,7 @@ from .pipelines_lyra import choose_pipelines
 from .pooling_lyra import PooledState, Pooler
 from .ssm_backends_lyra import SSM_BACKENDS, KernelCache, select_backend
 from .ssm_lyra import DiscreteSSM, discretize, input_to_state, state_to_output
+from .strands_lyra import LyraReverseComplement, build_strands, reverse
 from .windows_lyra import Windows, distinct_windows, should_deduplicate
 
 
@@ -384,7 +385,7 @@ def _initialize(module: nn.Module) -> None:
         init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, LyraRMSNorm):
         init.ones_(module.weight)
-    elif isinstance(module, (LyraS4DKernel, LyraLinearTerm, LyraExtraTerm, LyraCurve)):
+    elif isinstance(module, (LyraS4DKernel, LyraLinearTerm, LyraExtraTerm, LyraCurve, LyraReverseComplement)):
         module.reset_parameters()
     elif isinstance(module, LyraS4DLayer):
         init.normal_(module.D)
@@ -410,6 +411,7 @@ class LyraModel(LyraPreTrainedModel):
         super().__init__(config)
         self.embeddings = LyraEmbeddings(config)
         self.encoder = LyraEncoder(config)
+        self.strands = build_strands(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -459,7 +461,8 @@ class LyraModel(LyraPreTrainedModel):
             [`LyraModelOutput`].
 
         Raises:
-            ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model gets segments.
+            ValueError: if not exactly one input is given, shapes do not fit, or a bidirectional model or one of both
+                strands gets segments; or such a one `inputs_embeds`, which have no other strand.
 
         Example:
 
@@ -475,12 +478,17 @@ class LyraModel(LyraPreTrainedModel):
             input_ids, input_features = None, input_ids  # features as the first argument, as a plain module takes them
         if sum(given is not None for given in (input_ids, input_features, inputs_embeds)) != 1:
             raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if self.strands is not None:
+            letters = input_ids if input_features is None else input_features
+            if letters is None or use_cache or cache_params is not None:
+                raise ValueError("`reverse_complement`: needs the letters of whole sequences, to read both strands")
+            return self._encode_strands(letters, _find_mask(letters, attention_mask, self.config), output_hidden_states)
         if input_features is not None:
             inputs_embeds = self.embeddings.project(input_features)
         inputs: torch.Tensor = input_ids if inputs_embeds is None else inputs_embeds  # type: ignore[assignment]
         mask = _find_mask(inputs, attention_mask, self.config)
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
         if cache_params is None and not use_cache:
             return self.encode(inputs, mask, WHOLE, output_hidden_states)
         if self.config.bidirectional:
@@ -493,6 +501,46 @@ class LyraModel(LyraPreTrainedModel):
         context = SegmentContext(cache_params, bool(use_cache))
         output = self.encode(inputs, mask, context, output_hidden_states)
         return LyraModelOutput(**output, cache_params=context.next_cache())
+
+    def _encode_letters(
+        self, letters: torch.Tensor, mask: torch.Tensor | None, output_hidden_states: bool
+    ) -> LyraModelOutput:
+        """`encode` of ids `(b, l)` or weights of letters `(b, l, a)`."""
+        inputs = self.embeddings.project(letters) if letters.is_floating_point() else letters
+        return self.encode(inputs, mask, WHOLE, output_hidden_states)
+
+    def _encode_strands(
+        self, letters: torch.Tensor, mask: torch.Tensor | None, output_hidden_states: bool
+    ) -> LyraModelOutput:
+        """What the strands that `config.reverse_complement` asks for give, positions in the order of the input.
+
+        `hidden_states` are those of one strand, the one that is given or in training the one that is drawn.
+        """
+        strands: Any = self.strands
+        if self.training and strands.mode.draws:
+            return self._encode_random_strand(letters, mask, output_hidden_states)
+        output = self._encode_letters(letters, mask, output_hidden_states)
+        if self.training or not strands.mode.averages:
+            return output
+        turned, turned_mask = strands(letters, mask)
+        other: Any = self._encode_letters(turned, turned_mask, False)
+        output["last_hidden_state"] = (output["last_hidden_state"] + reverse(other.last_hidden_state, mask)) / 2
+        output["pooler_output"] = (output["pooler_output"] + other.pooler_output) / 2
+        return output
+
+    def _encode_random_strand(
+        self, letters: torch.Tensor, mask: torch.Tensor | None, output_hidden_states: bool
+    ) -> LyraModelOutput:
+        """One strand of each sequence, drawn at random."""
+        strands: Any = self.strands
+        turns = torch.rand(len(letters), 1, device=letters.device) < 0.5
+        turned, turned_mask = strands(letters, mask)
+        letters = torch.where(turns.view(-1, *[1] * (letters.dim() - 1)), turned, letters)
+        drawn_mask = None if mask is None else torch.where(turns, turned_mask, mask)
+        output = self._encode_letters(letters, drawn_mask, output_hidden_states)
+        last = output["last_hidden_state"]
+        output["last_hidden_state"] = torch.where(turns.unsqueeze(-1), reverse(last, mask), last)
+        return output
 
     def encode(
         self,
@@ -789,6 +837,8 @@ class LyraForMaskedLM(LyraPreTrainedModel):
     pre-training needs `bidirectional=True`."""
 
     def __init__(self, config: LyraConfig):
+        if config.reverse_complement:
+            raise ValueError("`reverse_complement`: not of a masked language model, whose letters differ by strand")
         super().__init__(config)
         self.lyra = LyraModel(config)
         self.lm_head = nn.Linear(config.hidden_size, self.lyra.embeddings.encodings.shape[0])

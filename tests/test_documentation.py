@@ -56,6 +56,10 @@ def bench(tmp_path, monkeypatch):
                 score = rng.normal()
                 file.write(f"{mutant},{score + 0.3 * rng.normal()},{score}\n")
                 unmeasured.write(f"{mutant}\n")
+    peaks = ["".join(rng.choice(list("ACGT"), 30)) for _ in range(60)]
+    Path("peaks.csv").write_text(
+        "sequence,label\n" + "".join(f"{s},{s.count('GC') + i / 100}\n" for i, s in enumerate(peaks))
+    )
     Path("wild_type.fasta").write_text(f">wild type\n{rows[0]['sequence']}\n")
     return tmp_path
 

@@ -12,6 +12,7 @@ from ..alphabet_lyra import PairAlphabet, get_alphabet
 from ..data.collator import pad
 from ..errors import InputError
 from ..modeling_lyra import LyraClassificationModel, LyraPreTrainedModel, mean_and_std
+from ..strands_lyra import MODES
 from ..tokenization_lyra import LyraTokenizer
 from .streaming import stream_member
 
@@ -82,7 +83,8 @@ def logits_of_texts(
     extra_features: np.ndarray | None = None,
 ) -> Predictions:
     """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
-    streamable = len(get_alphabet(tokenizer.alphabet).members) == 1 and extra_features is None
+    single = len(get_alphabet(tokenizer.alphabet).members) == 1
+    streamable = single and extra_features is None and not MODES[model.config.reverse_complement].averages
     is_whole = [len(sequence) <= _LONGEST_WHOLE or not streamable for sequence in sequences]
 
     def logits_and_std(input_ids: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from ..linear_lyra import LinearState
 from ..modeling_lyra import LyraClassificationModel
 from ..pooling_lyra import PooledState, Pooler
 from ..ssm_lyra import DiscreteSSM, advance
+from ..strands_lyra import MODES
 from ..tokenization_lyra import LyraTokenizer
 
 # Letters that the model sees at a time.
@@ -56,7 +57,7 @@ def stream(model: LyraClassificationModel, segments: Iterable[str] | IO[Any]) ->
         sequence.
 
     Raises:
-        ValueError: if the model is in training mode, an ensemble, or reads pairs of sequences.
+        ValueError: if the model is in training mode, an ensemble, or reads both strands or pairs of sequences.
         TypeError: if it is no head, or `segments` are neither.
         InputError: while reading, for a record without letters, a file that is no FASTA, or bytes that are no UTF-8.
     """
@@ -68,6 +69,8 @@ def stream(model: LyraClassificationModel, segments: Iterable[str] | IO[Any]) ->
         raise ValueError("`model` must be a single model of single sequences; lyra.inference.predict takes any")
     if model.config.extra_features is not None:
         raise ValueError("`model` reads extra features, which a stream of letters has not; lyra.inference.predict does")
+    if MODES[model.config.reverse_complement].averages:
+        raise ValueError("`model` reads both strands, and a stream has one; lyra.inference.predict takes any")
     if isinstance(segments, (str, bytes, os.PathLike)):
         raise TypeError(
             f"`segments` must be an open FASTA file or an iterable of strings, got one {type(segments).__name__}; open "

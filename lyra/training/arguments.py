@@ -46,6 +46,13 @@ class ModelArguments:
             "choices": ("auto", "monotone", "none"),
         },
     )
+    reverse_complement: str = field(
+        default="none",
+        metadata={
+            "help": "Of DNA: read a random strand in training, average both strands in prediction, or both of these.",
+            "choices": ("none", "train", "predict", "both"),
+        },
+    )
     label_transform: str = field(
         default="auto",
         metadata={

@@ -10,6 +10,7 @@ from scipy import sparse
 from ..alphabet_lyra import get_alphabet
 from ..data.preparation import Prepared
 from ..linear_lyra import longest_word, token_vectors
+from ..strands_lyra import token_complements
 
 MOST_PAIRS = 250
 _PART_ROWS = 4096
@@ -35,10 +36,33 @@ class LinearFeatures(Protocol):
         """`(rows, features)`."""
 
 
-class AlignedFeatures:
+class _Features:
+    """What both kinds share: the mean over both strands, where `complements` `(tokens,)` are given."""
+
+    complements: np.ndarray | None
+
+    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        """`(rows, features)`."""
+        if self.complements is None:
+            return self._of_strand(ids)
+        others = [self.complements[each[::-1]] for each in ids]
+        return (self._of_strand(ids) + self._of_strand(others)) / 2
+
+    def _of_strand(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        raise NotImplementedError
+
+
+class AlignedFeatures(_Features):
     """Letters at positions, and at pairs of `sites`, less those of a reference: few entries for each variant."""
 
-    def __init__(self, alphabet: str, reference: np.ndarray, sites: Sequence[int] | np.ndarray = ()):
+    def __init__(
+        self,
+        alphabet: str,
+        reference: np.ndarray,
+        sites: Sequence[int] | np.ndarray = (),
+        complements: np.ndarray | None = None,
+    ):
+        self.complements = complements
         self.reference, self.pairs = reference, np.array(list(combinations(sites, 2)), dtype=int).reshape(-1, 2)
         self.name = "pairs" if len(self.pairs) else "positions"
         self.fields = {
@@ -55,7 +79,7 @@ class AlignedFeatures:
             blocks.append(self._products[self._codes(reference[None])[0]])
         self.offset = np.concatenate([block.toarray().ravel() for block in blocks])
 
-    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+    def _of_strand(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
         letters = np.stack(ids)
         parts = np.array_split(letters, -(-len(letters) // _PART_ROWS))
         return sparse.vstack([self._matrix(part) for part in parts]).tocsr()
@@ -73,20 +97,21 @@ class AlignedFeatures:
         return letters[:, first].astype(np.int64) * self._tokens + letters[:, second]
 
 
-class WordFeatures:
+class WordFeatures(_Features):
     """Counts of words over the square root of their number."""
 
     name = "words"
     reference = None
 
-    def __init__(self, alphabet: str):
+    def __init__(self, alphabet: str, complements: np.ndarray | None = None):
+        self.complements = complements
         vectors = token_vectors(alphabet).numpy().astype(np.float64)
         self._vectors, self.longest = vectors, longest_word(len(vectors))
         self.sizes = [vectors.shape[1] ** k for k in range(1, self.longest + 1)]
         self.offset = np.zeros(sum(self.sizes))
         self.fields = {"linear_term": self.name, "linear_length": None, "linear_sites": None}
 
-    def matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+    def _of_strand(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
         return sparse.hstack([self._counts(ids, k) for k in range(1, self.longest + 1)]).tocsr()
 
     def _counts(self, ids: Sequence[np.ndarray], k: int) -> sparse.csr_matrix:
@@ -119,19 +144,20 @@ class WordFeatures:
         return sparse.vstack(blocks).tocsr()
 
 
-def possible_features(data: Prepared) -> list[Any]:
+def possible_features(data: Prepared, both_strands: bool = False) -> list[Any]:
     """The kinds of features that fit a table: letters at positions, with pairs where few of them vary, where all
     sequences have one length; words where lengths differ, or the sequences of one length look unrelated."""
     alphabet, ids = data.tokenizer.alphabet, token_ids(data, "train")
-    words = WordFeatures(alphabet)
+    complements = np.array(token_complements(alphabet)) if both_strands else None
+    words = WordFeatures(alphabet, complements)
     if len({len(each) for split in data.rows for each in token_ids(data, split)}) > 1:
         return [words]
     letters = np.stack(ids)
     reference = np.array([np.bincount(column).argmax() for column in letters.T])
     varying = np.flatnonzero(np.ptp(letters, axis=0))
-    found: list[Any] = [AlignedFeatures(alphabet, reference)]
+    found: list[Any] = [AlignedFeatures(alphabet, reference, (), complements)]
     if len(varying) > 1 and len(varying) * (len(varying) - 1) // 2 <= MOST_PAIRS:
-        found.append(AlignedFeatures(alphabet, reference, varying))
+        found.append(AlignedFeatures(alphabet, reference, varying, complements))
     if np.mean(letters != reference) > _UNALIGNED and len(get_alphabet(alphabet).members) == 1:
         found.append(words)
     return found

@@ -309,7 +309,8 @@ def linear_term_of(data: Prepared, model_args: ModelArguments, args: LyraTrainin
                 raise InputError(f"--{flag} {value}: only in a new model, for labels of whole sequences")
         return None
     metric = str(args.metric_for_best_model)
-    term = fit_linear_term(data, metric, wanted, curve, label_fields(model_args, data))
+    both_strands = model_args.reverse_complement in ("predict", "both")
+    term = fit_linear_term(data, metric, wanted, curve, label_fields(model_args, data), both_strands)
     if term is None and (wanted != "auto" or curve == "monotone"):
         raise InputError(f"--linear_term {wanted}: the training sequences have no such features to learn from")
     if args.process_index == 0:

@@ -180,7 +180,9 @@ def _scores(data: Prepared, split: str, logits: np.ndarray) -> dict[str, float]:
     return compute_metrics(data.task.kind, logits, data.label_array(split), data.task.names)
 
 
-def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields: dict[str, Any]) -> LinearTerm | None:
+def fit_linear_term(
+    data: Prepared, metric: str, wanted: str, curve: str, fields: dict[str, Any], both_strands: bool = False
+) -> LinearTerm | None:
     """Chooses and fits the term by the training rows; None where there is nothing to learn.
 
     Args:
@@ -189,6 +191,7 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
         curve: `"monotone"`, `"none"`, or `"auto"` for one of any form; it is left out where it does not help, or
             rows are fewer than 200.
         fields: of the config, that follow from the labels.
+        both_strands: whether the model averages both strands of DNA.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
     labels, ids = data.label_values("train"), token_ids(data, "train")
@@ -200,7 +203,7 @@ def fit_linear_term(data: Prepared, metric: str, wanted: str, curve: str, fields
     score = _scorer(data, metric, labels[rows], targets, fields)
     kind = "free" if curve == "auto" else curve
     best: Choice | None = None
-    for features in possible_features(data):
+    for features in possible_features(data, both_strands):
         if wanted not in ("auto", features.name):
             continue
         X = features.matrix([ids[i] for i in rows])

@@ -13,6 +13,7 @@ from ..data.preparation import Prepared
 from ..errors import InputError
 from ..inference.loading import load_model
 from ..modeling_lyra import LyraClassificationModel
+from ..strands_lyra import has_complements
 from .arguments import ModelArguments, parse_overrides
 from .linear_term import LinearTerm
 
@@ -22,6 +23,7 @@ _FREE_FIELDS = {*LyraConfig.attribute_map, *LyraConfig.__annotations__} - {
     "alphabet",
     "ensemble_size",
     "training_data",
+    "reverse_complement",
     *LABEL_FIELDS,
     *LINEAR_FIELDS,
     *EXTRA_FIELDS,
@@ -66,6 +68,7 @@ def build_model(
         **dict.fromkeys(LABEL_FIELDS),
         **dict.fromkeys(LINEAR_FIELDS),
         **_extra_fields(data),
+        **_strand_fields(model_args, data),
         **label_fields(model_args, data),
         **(term.fields if term else {}),
         "ensemble_size": 1,
@@ -104,6 +107,17 @@ def _extra_fields(data: Prepared) -> dict[str, Any]:
     values = data.extra["train"].astype(float)
     numbers = {"extra_means": values.mean(axis=0).tolist(), "extra_stds": values.std(axis=0).tolist()}
     return {"extra_features": list(data.extra_columns)} | numbers
+
+
+def _strand_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:
+    """The field of the config that says which strands a model reads; of a checkpoint it stays unless one is given."""
+    wanted = model_args.reverse_complement
+    if wanted == "none":
+        return {}
+    if not has_complements(data.tokenizer.alphabet):
+        found = data.tokenizer.alphabet
+        raise InputError(f"--reverse_complement {wanted}: only for single sequences of DNA; the alphabet is {found}")
+    return {"reverse_complement": True if wanted == "both" else wanted}
 
 
 def label_fields(model_args: ModelArguments, data: Prepared) -> dict[str, Any]:

@@ -153,6 +153,7 @@ CASES = {
         "a rate that is not a number": flags("--learning_rate", "nan"),
         "no epochs": flags("--num_train_epochs", "0"),
         "an unknown metric": flags("--metric_for_best_model", "auc"),
+        "another strand of a protein": flags("--reverse_complement", "both"),
         "an unknown field of the config": flags("--config_overrides", "width=3"),
         "a width of zero": flags("--config_overrides", "hidden_size=0"),
         "a width beyond memory": flags("--config_overrides", "hidden_size=100000000"),

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from lyra import LyraForSequenceClassification
-from lyra.alphabet_lyra import AMINO_ACIDS
+from lyra import LyraConfig, LyraForSequenceClassification
+from lyra.alphabet_lyra import AMINO_ACIDS, get_alphabet
 from lyra.cli import main
 from lyra.data import DataArguments, prepare
 from lyra.inference import compute_logits, load_model
@@ -202,18 +202,19 @@ def test_what_is_possible_depends_on_the_lengths(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["positions", "pairs", "words"])
-@pytest.mark.parametrize("letters", ["ACDEFGHIKLMNPQRSTVWYX-", "ACGTN"])
-def test_columns_are_those_of_the_model(tmp_path, kind, letters):
+@pytest.mark.parametrize(
+    ("letters", "both_strands"), [("ACDEFGHIKLMNPQRSTVWYX-", False), ("ACGTN", False), ("ACGTN", True)]
+)
+def test_columns_are_those_of_the_model(tmp_path, kind, letters, both_strands):
     sequences = ["".join(RNG.choice(list(letters), 6)) for _ in range(40)]
     data = table(tmp_path, sequences, RNG.normal(size=40))
-    term = fit_linear_term(data, "spearman", kind, "none", {"label_mean": 0.0, "label_std": 1.0})
+    term = fit_linear_term(data, "spearman", kind, "none", {"label_mean": 0.0, "label_std": 1.0}, both_strands)
     ids = torch.tensor(np.stack(token_ids(data, "train")))
     config = {"alphabet": data.tokenizer.alphabet, "num_labels": 1, "hidden_size": 8, "state_size": 4}
-    from lyra import LyraConfig
-
+    config["reverse_complement"] = both_strands
     model = LyraForSequenceClassification(LyraConfig(**config, **term.fields)).eval()
     term.share_out(model, 0.0)
-    (features,) = (each for each in possible_features(data) if each.name == kind)
+    (features,) = (each for each in possible_features(data, both_strands) if each.name == kind)
     centred = features.matrix(token_ids(data, "train")) @ term.weights + features.offset @ term.weights
     np.testing.assert_allclose(model.linear_term(ids, None).detach(), centred, rtol=1e-4, atol=1e-4)
 
@@ -338,3 +339,16 @@ def test_pairs_of_unrelated_sequences_stay_sparse():
     tracemalloc.stop()
     assert matrix.shape == (1000, 20 * 20 + 190 * 400)
     assert peak < 1000 * 190 * 400 * 8 / 4  # a quarter of the products, written out
+
+
+def test_both_strands_of_dna_are_predicted_alike(tmp_path):
+    sequences = ["".join(RNG.choice(list("ACGT"), RNG.integers(20, 40))) for _ in range(200)]
+    other = get_alphabet("dna").reverse_complement
+    labels = [(each.count("ACG") + other(each).count("ACG")) / 4 for each in sequences]
+    path = write(tmp_path / "t.csv", sequence=sequences, label=labels)
+    record = train(path, tmp_path / "out", "--reverse_complement", "both", "--alphabet", "dna")
+    assert record["linear_term"]["features"] == "words" and record["linear_term"]["test"]["spearman"] > 0.9
+    model, tokenizer = load_model(str(tmp_path / "out"))
+    assert model.config.reverse_complement is True
+    one, two = (compute_logits(model, tokenizer, each).logits for each in (sequences, list(map(other, sequences))))
+    np.testing.assert_array_equal(np.ravel(one), np.ravel(two))
