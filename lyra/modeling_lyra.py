@@ -19,7 +19,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .alphabet_lyra import get_alphabet
+from .alphabet_lyra import SPECIAL_TOKENS, get_alphabet
 from .configuration_lyra import LyraConfig
 from .context_lyra import NO_STATES, WHOLE, LyraCache, LyraContext, SegmentContext, SSMStates
 from .execution_lyra import at_least_fp32, is_eager_cpu, reduce_mask
@@ -27,6 +27,7 @@ from .fused_lyra import LyraGatedResidual, LyraRMSNorm
 from .linear_lyra import LyraCurve, LyraExtraTerm, LyraLinearTerm, build_linear_term
 from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
 from .pipelines_lyra import choose_pipelines
+from .polynomial_lyra import LyraPolynomial, expand
 from .pooling_lyra import PooledState, Pooler
 from .ssm_backends_lyra import SSM_BACKENDS, KernelCache, select_backend
 from .ssm_lyra import DiscreteSSM, discretize, input_to_state, state_to_output
@@ -823,6 +824,53 @@ class LyraForSequenceClassification(LyraClassificationModel):
     """
 
     per_token = False
+
+    def explain_polynomial(
+        self,
+        input_ids: torch.Tensor,
+        sites: Sequence[int],
+        tokens: Sequence[Sequence[int]] | None = None,
+        order: int = 2,
+        reference: str = "mean",
+    ) -> LyraPolynomial:
+        """The model over some sites of a sequence as a polynomial: how much each letter contributes, each pair of
+        letters, and so on, exactly, by all combinations of letters at the sites.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(sequence_length,)`): the sequence; its letters elsewhere stay.
+            sites: positions, from 0.
+            tokens: ids of the letters at each site; by default its own, then the others of the alphabet.
+            order: the size of the largest sets of sites whose coefficients are returned.
+            reference: what coefficients are relative to: `"mean"` over the letters of a site, or its `"first"` letter.
+
+        Returns:
+            [`LyraPolynomial`], of the logits.
+
+        Raises:
+            ValueError: naming the argument that cannot be used, or if the model is in training mode.
+
+        Example:
+
+        ```python
+        >>> from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
+
+        >>> model = LyraForSequenceClassification(LyraConfig(alphabet="dna", num_labels=1)).eval()
+        >>> (ids,) = LyraTokenizer("dna")("ACGTAC", return_tensors="pt").input_ids
+        >>> model.explain_polynomial(ids, sites=[1, 4]).coefficients[0, 1].shape
+        torch.Size([4, 4, 1])
+        ```
+        """
+        if self.training:
+            raise ValueError("the model must be in evaluation mode, call model.eval() first")
+        alphabet = get_alphabet(self.config.alphabet)
+        if tokens is None and len(alphabet.members) > 1:
+            raise ValueError("`tokens` must be given for a model of pairs of sequences")
+        if tokens is None:
+            letters = [len(SPECIAL_TOKENS) + i for i in range(len(alphabet.letters))]
+            own = input_ids.flatten().tolist()
+            tokens = [[*own[site : site + 1], *(t for t in letters if t not in own[site : site + 1])] for site in sites]
+        ids = input_ids.to(self.device)
+        return expand(lambda each: self(each).logits, ids, sites, tokens, order, reference)
 
 
 class LyraForTokenClassification(LyraClassificationModel):
