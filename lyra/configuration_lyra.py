@@ -127,7 +127,7 @@ class LyraConfig(PreTrainedConfig):
     """
 
     model_type = "lyra"
-    keys_to_ignore_at_inference = ["hidden_states", "std"]
+    keys_to_ignore_at_inference = ["hidden_states", "std", "latents"]
     attribute_map = {
         "d_model": "hidden_size",
         "d_state": "state_size",

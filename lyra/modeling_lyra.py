@@ -595,12 +595,15 @@ class LyraClassifierOutput(ModelOutput):
         hidden_states: with `output_hidden_states`, see [`LyraModelOutput`]; of an ensemble those of its first member.
         std: of an ensemble, the shape of `logits`: the standard deviation over the members of the value in label units,
             or of each class's probability.
+        latents: the shape of `logits`: the sum of all parts of the model, before a curve and the scale of the labels; of
+            an ensemble the mean over its members.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     std: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
 
 
 class LyraClassificationModel(LyraPreTrainedModel):
@@ -779,7 +782,8 @@ class LyraClassificationModel(LyraPreTrainedModel):
         """`forward` of one member."""
         outputs = self.lyra(*inputs, output_hidden_states, return_dict=True)
         vectors = outputs.last_hidden_state if self.per_token else outputs.pooler_output
-        raw, logits = self.read_out(vectors, self._contributions(*inputs), extra_features)
+        latents = self.add_up(vectors, self._contributions(*inputs), extra_features)
+        raw, logits = self.bend(latents)
         loss = None
         if labels is not None:
             loss = reduce_losses(*head_losses(raw, labels, self.config, self.per_token), num_items_in_batch)
@@ -787,6 +791,7 @@ class LyraClassificationModel(LyraPreTrainedModel):
             loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
+            latents=latents,
         )
 
     def _contributions(
@@ -812,6 +817,7 @@ class LyraClassificationModel(LyraPreTrainedModel):
             logits=logits,
             hidden_states=outputs[0].hidden_states,
             std=std,
+            latents=torch.stack([output.latents for output in outputs]).mean(dim=0),  # type: ignore[misc]
         )
 
 

@@ -10,6 +10,7 @@ polynomial of bounded degree is exact. Measurement adds Gaussian noise.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -131,3 +132,54 @@ def _random_sets(
         sites = rng.choice(len(mutations), k, replace=False)
         sets[frozenset(mutations[i][int(rng.integers(len(mutations[i])))] for i in sites)] = None
     return list(sets)
+
+
+@dataclass
+class PlantedMotif:
+    """A word that sequences hold.
+
+    Attributes:
+        letters: of which it is made.
+        effect: what it adds to the label, wherever it is.
+    """
+
+    letters: str
+    effect: float
+
+
+def simulate_motifs(
+    rng: np.random.Generator,
+    motifs: list[PlantedMotif],
+    rows: int,
+    length: int = 100,
+    noise: float = 0.1,
+    alphabet: str = "dna",
+) -> list[dict[str, Any]]:
+    """Random sequences, each with every motif or not, at random places that do not overlap.
+
+    Args:
+        rng: source of randomness.
+        motifs: each is in half of the sequences.
+        rows: number of sequences.
+        length: letters of each.
+        noise: standard deviation of the measurement.
+        alphabet: name of the alphabet.
+
+    Returns:
+        One row per sequence: `sequence`, `label`, and `starts`, the place of each motif or -1.
+    """
+    letters, found = list(get_alphabet(alphabet).letters), []
+    for _ in range(rows):
+        sequence, starts = rng.choice(letters, length), np.full(len(motifs), -1)
+        free = np.ones(length, dtype=bool)
+        for number in rng.permutation(len(motifs)):
+            size = len(motifs[number].letters)
+            places = [i for i in range(length - size + 1) if free[i : i + size].all()]
+            if rng.random() < 0.5 and places:
+                start = int(rng.choice(places))
+                sequence[start : start + size] = list(motifs[number].letters)
+                free[start : start + size] = False
+                starts[number] = start
+        label = sum(m.effect for m, start in zip(motifs, starts, strict=True) if start >= 0) + noise * rng.normal()
+        found.append({"sequence": "".join(sequence), "label": round(float(label), 6), "starts": starts.tolist()})
+    return found

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..inference.logits import check_finite, map_batches
-from ..modeling_lyra import LyraClassificationModel, mean_and_std
+from ..modeling_lyra import LyraClassificationModel
 from ..tokenization_lyra import LyraTokenizer
 
 
@@ -31,19 +31,10 @@ def score(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: l
     Raises:
         InputError: if they are not finite, as after a training that diverged.
     """
-    members, pad = model.members(), model.config.pad_token_id
 
     def run(input_ids: torch.Tensor) -> torch.Tensor:
-        latents = []
-        for member in members:
-            vectors = member.lyra(input_ids).pooler_output
-            contributions = None if member.linear_term is None else member.linear_term(input_ids, input_ids != pad)
-            latents.append(member.add_up(vectors, contributions))
-        logits = [member.bend(latent)[1] for member, latent in zip(members, latents, strict=True)]
-        if len(members) == 1:
-            return torch.cat([logits[0], latents[0]], dim=-1)
-        mean, std = mean_and_std(logits, model.config)
-        return torch.cat([mean, torch.stack(latents).mean(dim=0), std], dim=-1)
+        output = model(input_ids)
+        return torch.cat([output.logits, output.latents, *([] if output.std is None else [output.std])], dim=-1)
 
     found = np.stack(map_batches(run, model, tokenizer.encode_bulk(sequences), per_token=False))
     check_finite([found])
