@@ -82,6 +82,24 @@ def compare_fingerprint(output: Path, saved: dict[str, Any], fingerprint: dict[s
 
 
 @contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Makes a folder; none is left that nothing was written to.
+
+    Raises:
+        OutputError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or one_line(error)})") from None
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a folder, made if need be, against other processes; at the end removes it if it is empty.
 

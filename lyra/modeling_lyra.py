@@ -595,8 +595,8 @@ class LyraClassifierOutput(ModelOutput):
         hidden_states: with `output_hidden_states`, see [`LyraModelOutput`]; of an ensemble those of its first member.
         std: of an ensemble, the shape of `logits`: the standard deviation over the members of the value in label units,
             or of each class's probability.
-        latents: the shape of `logits`: the sum of all parts of the model, before a curve and the scale of the labels; of
-            an ensemble the mean over its members.
+        latents: the shape of `logits`: the sum of all parts of the model, before a curve and the scale of the labels;
+            of an ensemble the mean over its members.
     """
 
     loss: torch.Tensor | None = None

@@ -22,7 +22,7 @@ from ..errors import InputError, one_line
 from ..signals import Terminated, raise_on_sigterm
 
 # Each has HELP (a line), EXAMPLE, `add_arguments(parser)`, `run(arguments)`, and RESUMABLE if it has `--resume`.
-VERBS = ("train", "tune", "predict", "embed", "scan", "publish", "demo")
+VERBS = ("train", "tune", "predict", "embed", "scan", "explain", "publish", "demo")
 _RANK0_GRACE_SECONDS = 10
 _TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 # Threads of OpenMP that wait by spinning slow down other processes on the same cores; see docs/speed.md.

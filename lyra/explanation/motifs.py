@@ -7,13 +7,16 @@ its profile recurs is a hit.
 Glossary: n seqlets, w positions of a seqlet, k of a motif, a letters of the alphabet.
 """
 
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from ..errors import InputError, one_line
 from .attribution import Attribution
 
 _WINDOW, _FLANK = 8, 5
@@ -22,9 +25,11 @@ _MOST_SEQLETS = 2000  # that are clustered
 _ALIKE = 0.5  # mean cosine within a cluster
 _SAME = 0.8  # cosine from which on two motifs are one
 _FEWEST = 10
-_CORE = 0.2  # of the largest contribution of a position, at the ends of a motif
+_CORE = 0.1  # of the largest contribution of a position, at the ends of a motif
+_ERRORS = 3  # standard errors of the mean, below which it has none
 _HIT_COSINE, _HIT_SIZE = 0.6, 0.4
 _SEED = 0
+INSTALL = "pip install 'lyra-bio[explain]'"
 
 
 class Hit(NamedTuple):
@@ -134,9 +139,8 @@ def _cluster(tracks: list[np.ndarray], seqlets: list[tuple[int, int]]) -> list[n
     if len(seqlets) < _FEWEST:
         return []
     chosen = np.random.default_rng(_SEED).permutation(len(seqlets))[:_MOST_SEQLETS]
-    windows = np.stack(
-        [_cut(tracks[i], start - _FLANK, _WINDOW + 2 * _FLANK) for i, start in (seqlets[j] for j in chosen)]
-    )
+    places = [seqlets[i] for i in chosen]
+    windows = np.stack([_cut(tracks[i], start - _FLANK, _WINDOW + 2 * _FLANK) for i, start in places])
     similarity, offsets = _compare(windows)
     distances = squareform(1 - similarity, checks=False)
     labels = fcluster(linkage(distances, "average"), 1 - _ALIKE, "distance")
@@ -148,9 +152,9 @@ def _cluster(tracks: list[np.ndarray], seqlets: list[tuple[int, int]]) -> list[n
         medoid = members[similarity[np.ix_(members, members)].sum(axis=1).argmax()]
         aligned = [
             _cut(tracks[i], start - 2 * _FLANK + offsets[medoid, member], _WINDOW + 4 * _FLANK)
-            for member, (i, start) in ((member, seqlets[chosen[member]]) for member in members)
+            for member, (i, start) in ((member, places[member]) for member in members)
         ]
-        profiles.append(_core(np.mean(aligned, axis=0)))
+        profiles.append(_core(np.stack(aligned)))
     return profiles
 
 
@@ -177,21 +181,21 @@ def _compare(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(best, best.T), offsets
 
 
-def _core(profile: np.ndarray) -> np.ndarray:
-    """From the first to the last position with a contribution."""
-    sizes = np.abs(profile.sum(axis=1))
-    large = np.flatnonzero(sizes >= _CORE * sizes.max())
-    return profile[large[0] : large[-1] + 1]
+def _core(aligned: np.ndarray) -> np.ndarray:
+    """The mean of seqlets `(n, w, a)` from the first to the last position with a contribution, `(k, a)`."""
+    contributions = aligned.sum(axis=2)
+    sizes, errors = np.abs(contributions.mean(axis=0)), contributions.std(axis=0) / np.sqrt(len(aligned))
+    large = np.flatnonzero((sizes >= _CORE * sizes.max()) & (sizes >= _ERRORS * errors))
+    first, last = (large[0], large[-1]) if len(large) else (0, len(sizes) - 1)
+    return aligned[:, first : last + 1].mean(axis=0)
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
     """At the best offset."""
     small, large = sorted((one, other), key=len)
-    size = len(large)
+    size = len(small)
     padded = np.pad(large, ((size, size), (0, 0)))
-    values = [
-        float((padded[start : start + len(small)] * small).sum()) for start in range(len(padded) - len(small) + 1)
-    ]
+    values = [float((padded[start : start + size] * small).sum()) for start in range(len(padded) - size + 1)]
     return max(values) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
 
 
@@ -235,3 +239,54 @@ def _collect(tracks: list[np.ndarray], hits: list[Hit], size: int) -> Motif:
         return Motif(np.zeros((size, tracks[0].shape[1])), np.zeros((size, tracks[0].shape[1])), [])
     counts = np.mean([piece != 0 for piece in pieces], axis=0)
     return Motif(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12), np.mean(pieces, axis=0), hits)
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_meme(file: Path, motifs: Sequence[Motif], letters: str) -> None:
+    """Motifs in MEME's minimal format, as FIMO and Tomtom read it."""
+    lines = ["MEME version 4", "", f"ALPHABET= {letters}", ""]
+    for number, motif in enumerate(motifs, 1):
+        size, hits = len(motif.frequencies), len(motif.hits)
+        lines.append(f"MOTIF motif_{number} {motif.consensus(letters)}")
+        lines.append(f"letter-probability matrix: alength= {len(letters)} w= {size} nsites= {hits} E= 0")
+        lines += [" ".join(f"{value:.6f}" for value in row) for row in motif.frequencies]
+        lines.append("")
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def read_meme(file: str) -> dict[str, np.ndarray]:
+    """The motifs of a file in MEME's format, `(letters, k)` each.
+
+    Raises:
+        InputError: if it cannot be read, or has none.
+    """
+    try:
+        from memelite.io import read_meme as read
+    except ImportError:
+        raise InputError(f"--motifs needs memelite: {INSTALL}") from None
+    try:
+        found = {name: np.asarray(matrix, dtype=float) for name, matrix in read(file).items()}
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read as motifs in MEME's format ({one_line(error)})") from None
+    if not found:
+        raise InputError(f"{file}: expected motifs in MEME's format, found none")
+    return found
+
+
+def compare_motifs(
+    motifs: Sequence[Motif], database: dict[str, np.ndarray], both_strands: bool
+) -> list[dict[str, Any]]:
+    """The most similar motif of a database for each motif, with Tomtom's p-value (Gupta et al. 2007)."""
+    from memelite import tomtom
+
+    names = list(database)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that p-values against fewer than 25 motifs are rough, as the page says
+        found = tomtom([m.frequencies.T for m in motifs], [database[n] for n in names], reverse_complement=both_strands)
+    p_values = np.asarray(found[0])
+    return [
+        {"motif": f"motif_{number}", "target": names[row.argmin()], "p_value": float(row.min())}
+        for number, row in enumerate(p_values, 1)
+    ]

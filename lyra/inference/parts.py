@@ -14,7 +14,6 @@ from accelerate import PartialState
 from ..errors import InputError, OutputError, one_line
 from ..files import LOCK, compare_fingerprint, file_sha256, locked, read_json, write_json, write_then_rename
 from ..modeling_lyra import LyraPreTrainedModel
-from .reading import CHUNK_ROWS
 
 Write = Callable[[Any, Path, bool], None]
 Join = Callable[[list[Path], Path], None]
@@ -118,7 +117,7 @@ def _prepare(folder: Path, fingerprint: dict[str, Any], resume: bool) -> None:
     if resume and file.exists():
         compare_fingerprint(folder, read_json(file), fingerprint)
         done = len(list(folder.glob("0*")))
-        print(f"resuming: {done} parts of up to {CHUNK_ROWS} rows are done")
+        print(f"resuming: {done} parts are done")
         return
     _remove(folder)
     write_json(file, fingerprint)

@@ -1,7 +1,6 @@
 """`lyra scan`: what each variant of a wild type does, as a table of any length and plots of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,8 @@ from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import TableWriter, join_tables, read_rows
-from ..errors import InputError, OutputError, one_line
+from ..errors import InputError
+from ..files import made_folder
 from ..inference.loading import load_on_device
 from ..inference.outputs import extend_row
 from ..inference.parts import fingerprint_of, write_in_parts
@@ -162,7 +162,7 @@ def scan(
 
     folder = Path(output)
     fingerprint = fingerprint_of(wild_type, model, **settings, effect=effect, offset=offset)
-    with _made(folder):
+    with made_folder(folder):
         count = write_in_parts(str(folder / TABLE), reader, write, join_tables, fingerprint, resume, state)
     if state is None or state.process_index == 0:
         known = wild.spell(wild.alphabet.letters)
@@ -171,24 +171,6 @@ def scan(
             files += report_measured(folder, TABLE, wild, label_column, effects.columns[0])
         print(f"written: {folder}: {', '.join([TABLE, *files])}; {count} variants")
     return count
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Makes a folder; none is left that nothing was written to.
-
-    Raises:
-        OutputError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or one_line(error)})") from None
-    try:
-        yield
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _write_rows(

@@ -1,0 +1,74 @@
+"""Motifs: planted ones are found where they are, and noise has none."""
+
+import numpy as np
+import pytest
+
+from lyra.errors import InputError
+from lyra.explanation.attribution import Attribution
+from lyra.explanation.motifs import compare_motifs, find_motifs, read_meme, write_meme
+from lyra.simulation import PlantedMotif, simulate_motifs
+
+MOTIFS = [PlantedMotif("TGACTC", 1.0), PlantedMotif("CACGTGGA", -1.5), PlantedMotif("GATAAGCTAC", 2.0)]
+
+
+def attributions(rows, noise=0.03):
+    """What a model would give that has learned the planted motifs."""
+    rng, found = np.random.default_rng(1), []
+    for row in rows:
+        letters = np.array(["ACGT".index(letter) for letter in row["sequence"]])
+        values = noise * rng.normal(size=(len(letters), 4))
+        for motif, start in zip(MOTIFS, row["starts"], strict=True):
+            if start >= 0:
+                places = start + np.arange(len(motif.letters))
+                values[places, letters[places]] += motif.effect / len(motif.letters)
+        found.append(Attribution(values, letters, 0.0, 0.0, 0.0))
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return simulate_motifs(np.random.default_rng(0), MOTIFS, 300)
+
+
+@pytest.fixture(scope="module")
+def found(rows):
+    return find_motifs(attributions(rows))
+
+
+def test_planted_motifs_are_found_where_they_are(rows, found):
+    assert {motif.consensus("ACGT") for motif in found} == {motif.letters for motif in MOTIFS}
+    for motif in found:
+        (number,) = (i for i, each in enumerate(MOTIFS) if each.letters == motif.consensus("ACGT"))
+        there = {(i, row["starts"][number]) for i, row in enumerate(rows) if row["starts"][number] >= 0}
+        hits = {(hit.sequence, hit.start) for hit in motif.hits}
+        assert len(there & hits) >= 0.95 * len(there) and len(hits - there) <= 0.05 * len(hits)
+        mean = np.mean([hit.contribution for hit in motif.hits])
+        assert mean == pytest.approx(MOTIFS[number].effect, rel=0.1)
+
+
+def test_noise_has_none(rows):
+    noise = attributions([row | {"starts": [-1, -1, -1]} for row in rows])
+    assert find_motifs(noise) == []
+    assert find_motifs([each._replace(values=0 * each.values) for each in noise]) == []
+    short = [Attribution(each.values[:5], each.letters[:5], 0.0, 0.0, 0.0) for each in noise]
+    assert find_motifs(short) == []
+
+
+def test_a_file_of_motifs_is_read_back_and_compared(found, tmp_path):
+    write_meme(tmp_path / "m.meme", found, "ACGT")
+    database = read_meme(str(tmp_path / "m.meme"))
+    assert list(database) == [f"motif_{i} {motif.consensus('ACGT')}" for i, motif in enumerate(found, 1)]
+    for motif, matrix in zip(found, database.values(), strict=True):
+        np.testing.assert_allclose(matrix, motif.frequencies.T, atol=1e-6)
+    compared = compare_motifs(found, database, both_strands=True)
+    assert [row["target"].split()[0] for row in compared] == [row["motif"] for row in compared]
+    assert all(0 <= row["p_value"] < 0.05 for row in compared)
+
+
+@pytest.mark.parametrize("content", ["", "MOTIF a\nletter-probability matrix\n", "MOTIF a\nletter: w= 2\n1 x 0 0\n"])
+def test_other_files_are_refused(content, tmp_path):
+    (tmp_path / "m.meme").write_text(content)
+    with pytest.raises(InputError, match="m.meme: (cannot be read as|expected) motifs in MEME's format"):
+        read_meme(str(tmp_path / "m.meme"))
+    with pytest.raises(InputError, match="cannot be read as motifs"):
+        read_meme(str(tmp_path / "none.meme"))
