@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from ..strands_lyra import has_complements
 from ..tokenization_lyra import LyraTokenizer
 from .attribution import METHODS, Attribution, Target
 from .memory import memory_lengths, responses
-from .motifs import INSTALL, Motif, compare_motifs, find_motifs, read_meme, write_meme
+from .motifs import Motif, compare_motifs, find_motifs, read_meme, write_meme
 from .plots import plot_logos, plot_memory, plot_motifs
 
 ATTRIBUTIONS = "attributions.npz"
@@ -69,7 +68,6 @@ def explain(
         raise InputError(f"--method: expected one of {', '.join(METHODS)}, got {method!r}")
     if sequences < 1:
         raise InputError(f"--sequences: expected at least 1, got {sequences}")
-    _check_packages()
     database = None if motifs is None else read_meme(motifs)
     model, tokenizer, state = load_on_device(model_name, revision, device)
     target, alphabet = Target(model, label), get_alphabet(tokenizer.alphabet)
@@ -91,13 +89,6 @@ def explain(
         files = _summarise(folder, model, tokenizer, target, database)
         print(f"written: {folder}: {', '.join([ATTRIBUTIONS, *files])}; {count} sequences")
     return count
-
-
-def _check_packages() -> None:
-    """Raises InputError if one is missing, rather than at the end."""
-    for name in ("captum", "logomaker"):
-        if find_spec(name) is None:
-            raise InputError(f"lyra explain needs {name}: {INSTALL}")
 
 
 # ── Sequences ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,7 +29,6 @@ _CORE = 0.1  # of the largest contribution of a position, at the ends of a motif
 _ERRORS = 3  # standard errors of the mean, below which it has none
 _HIT_COSINE, _HIT_SIZE = 0.6, 0.4
 _SEED = 0
-INSTALL = "pip install 'lyra-bio[explain]'"
 
 
 class Hit(NamedTuple):
@@ -265,7 +264,7 @@ def read_meme(file: str) -> dict[str, np.ndarray]:
     try:
         from memelite.io import read_meme as read
     except ImportError:
-        raise InputError(f"--motifs needs memelite: {INSTALL}") from None
+        raise InputError("--motifs needs memelite: pip install 'lyra-bio[motifs]'") from None
     try:
         found = {name: np.asarray(matrix, dtype=float) for name, matrix in read(file).items()}
     except (OSError, ValueError, IndexError, AttributeError) as error:

@@ -68,7 +68,7 @@ def test_a_file_of_motifs_is_read_back_and_compared(found, tmp_path):
 @pytest.mark.parametrize("content", ["", "MOTIF a\nletter-probability matrix\n", "MOTIF a\nletter: w= 2\n1 x 0 0\n"])
 def test_other_files_are_refused(content, tmp_path):
     (tmp_path / "m.meme").write_text(content)
-    with pytest.raises(InputError, match="m.meme: (cannot be read as|expected) motifs in MEME's format"):
+    with pytest.raises(InputError, match=r"m\.meme: (cannot be read as|expected) motifs in MEME's format"):
         read_meme(str(tmp_path / "m.meme"))
     with pytest.raises(InputError, match="cannot be read as motifs"):
         read_meme(str(tmp_path / "none.meme"))

@@ -219,6 +219,14 @@ CASES = {
             "scan model --vcf v.vcf --genome g.fa -o out.csv",
         ),
     },
+    "Explanations": {
+        "no sequences": predict(GOOD, command="explain model {} -o out --sequences 0"),
+        "an output that the model has not": predict(GOOD, command="explain model {} -o out --label brightness"),
+        "motifs that are none": (
+            {"t.csv": GOOD.encode(), "m.meme": b"A 1\n"},
+            "explain model t.csv -o out --motifs m.meme",
+        ),
+    },
     "Publishing": {
         "a folder that is not there": ({}, "publish none ann/model"),
         "a model without a record": ({}, "publish model ann/model"),
