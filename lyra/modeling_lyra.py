@@ -481,7 +481,7 @@ class LyraModel(LyraPreTrainedModel):
             raise ValueError("exactly one of `input_ids`, `input_features` and `inputs_embeds` must be given")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        if self.strands is not None:
+        if self.strands is not None and self.strands.is_needed():
             letters = input_ids if input_features is None else input_features
             if letters is None or use_cache or cache_params is not None:
                 raise ValueError("`reverse_complement`: needs the letters of whole sequences, to read both strands")
@@ -513,16 +513,14 @@ class LyraModel(LyraPreTrainedModel):
     def _encode_strands(
         self, letters: torch.Tensor, mask: torch.Tensor | None, output_hidden_states: bool
     ) -> LyraModelOutput:
-        """What the strands that `config.reverse_complement` asks for give, positions in the order of the input.
+        """The mean of what both strands give, or in training one of them, positions in the order of the input.
 
         `hidden_states` are those of one strand, the one that is given or in training the one that is drawn.
         """
         strands: Any = self.strands
-        if self.training and strands.mode.draws:
+        if self.training:
             return self._encode_random_strand(letters, mask, output_hidden_states)
         output = self._encode_letters(letters, mask, output_hidden_states)
-        if self.training or not strands.mode.averages:
-            return output
         turned, turned_mask = strands(letters, mask)
         other: Any = self._encode_letters(turned, turned_mask, False)
         output["last_hidden_state"] = (output["last_hidden_state"] + reverse(other.last_hidden_state, mask)) / 2

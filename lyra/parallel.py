@@ -36,11 +36,11 @@ class SequenceParallel(nn.Module):
     device; every rank must call `backward` if one does.
 
     Args:
-        model: [`LyraModel`], a head or [`LyraForMaskedLM`], the same on every rank; no ensemble.
+        model: [`LyraModel`], a head or [`LyraForMaskedLM`], the same on every rank; no ensemble, and of one strand.
         group: the ranks that hold the shards, by default all.
 
     Raises:
-        ValueError: for an ensemble.
+        ValueError: for an ensemble, or a model of both strands.
 
     Example, for `torchrun --nproc_per_node 4`:
 
@@ -57,6 +57,8 @@ class SequenceParallel(nn.Module):
         super().__init__()
         if model.config.ensemble_size > 1:
             raise ValueError("`model` must be a single model, got an ensemble; wrap each of its members()")
+        if model.config.reverse_complement:
+            raise ValueError("`model` must read one strand, got `reverse_complement`: no rank has both ends")
         self.model = model
         self.group = group
 

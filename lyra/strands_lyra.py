@@ -68,6 +68,10 @@ class LyraReverseComplement(nn.Module):
         """Fills `complements` from the alphabet; they are no part of a checkpoint."""
         init.copy_(self.complements, torch.tensor(token_complements(self.alphabet)))
 
+    def is_needed(self) -> bool:
+        """Whether anything but the strand that is given is read, in training or in evaluation."""
+        return self.mode.draws if self.training else self.mode.averages
+
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(b, l)` ids or `(b, l, a)` weights and a mask `(b, l)`, true where real, to those of the other strand."""
         turned = reverse(inputs, mask)

@@ -97,6 +97,21 @@ def test_a_step_never_waits_for_the_gpu(tiny, labels, options, restored_sync_mod
 
 
 @pytest.mark.parametrize("training", [False, True])
+def test_both_strands_equal_the_cpu_and_never_wait(tiny, training, restored_sync_mode):
+    settings = {"alphabet": "dna", "reverse_complement": True, "linear_term": "words", "num_labels": 1}
+    model = LyraForSequenceClassification(tiny(**settings)).train(training)
+    ids = torch.randint(3, 7, (8, 100))
+    ids[0, 50:] = 0
+    cuda, moved = copy.deepcopy(model).cuda(), ids.cuda()
+    cuda(moved)
+    torch.cuda.set_sync_debug_mode("error")
+    logits = cuda(moved).logits
+    torch.cuda.set_sync_debug_mode("default")
+    if not training:
+        torch.testing.assert_close(logits.cpu(), model(ids).logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
 def test_cuda_graphs_through_compile(tiny, training):
     counters = torch._dynamo.utils.counters
     counters.clear()

@@ -21,6 +21,12 @@ def test_shards_are_the_whole(ranks):
     assert result.stdout.strip() == "compared 48"
 
 
+def test_both_strands_are_refused():
+    config = LyraConfig(hidden_size=8, state_size=4, alphabet="dna", reverse_complement=True)
+    with pytest.raises(ValueError, match="`model` must read one strand"):
+        SequenceParallel(LyraForSequenceClassification(config))
+
+
 def test_ensembles_are_refused():
     config = LyraConfig(hidden_size=8, state_size=4)
     members = [LyraForSequenceClassification(config) for _ in range(2)]

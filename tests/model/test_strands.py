@@ -108,6 +108,17 @@ def test_predict_trains_on_the_strand_that_is_given():
         assert torch.equal(model(**encode(SEQUENCES)).logits, model(**encode(others(SEQUENCES))).logits)
 
 
+@torch.no_grad()
+def test_a_model_that_draws_strands_in_training_alone_streams_and_takes_embeddings():
+    model = of_sequences(reverse_complement="train")
+    ids = encode(SEQUENCES[:1])
+    expected = model(**ids).logits
+    (streamed,) = stream(model, SEQUENCES[:1])
+    torch.testing.assert_close(torch.tensor(streamed.logits), expected[0], atol=1e-5, rtol=1e-4)
+    embeds = model.lyra.embeddings(ids["input_ids"])
+    torch.testing.assert_close(model(inputs_embeds=embeds).logits, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_checkpoint_keeps_it(tmp_path):
     model = of_sequences(linear_term="words")
     model.save_pretrained(tmp_path)

@@ -10,11 +10,12 @@ share is counted of the sequences that hold it in which a hit covers at least ha
 import argparse
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learners import ROOT, load, run, table
+from learners import DOCS, ROOT, load, run, table
 
 from lyra.cli import main as lyra
 from lyra.simulation import PlantedMotif, simulate_motifs
@@ -84,6 +85,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "motifs", help="where models are trained")
     folder = parser.parse_args().runs
     run("motifs", [{"seed": seed} for seed in SEEDS], lambda seed: work(seed, folder))
+    if (plot := folder / str(SEEDS[0]) / "learned" / "motifs.png").exists():
+        shutil.copy(plot, DOCS / "motifs.png")
     print(report())
 
 
