@@ -521,8 +521,8 @@ class LyraModel(LyraPreTrainedModel):
         if self.training:
             return self._encode_random_strand(letters, mask, output_hidden_states)
         output = self._encode_letters(letters, mask, output_hidden_states)
-        turned, turned_mask = strands(letters, mask)
-        other: Any = self._encode_letters(turned, turned_mask, False)
+        other_letters, other_mask = strands(letters, mask)
+        other: Any = self._encode_letters(other_letters, other_mask, False)
         output["last_hidden_state"] = (output["last_hidden_state"] + reverse(other.last_hidden_state, mask)) / 2
         output["pooler_output"] = (output["pooler_output"] + other.pooler_output) / 2
         return output
@@ -532,13 +532,13 @@ class LyraModel(LyraPreTrainedModel):
     ) -> LyraModelOutput:
         """One strand of each sequence, drawn at random."""
         strands: Any = self.strands
-        turns = torch.rand(len(letters), 1, device=letters.device) < 0.5
-        turned, turned_mask = strands(letters, mask)
-        letters = torch.where(turns.view(-1, *[1] * (letters.dim() - 1)), turned, letters)
-        drawn_mask = None if mask is None else torch.where(turns, turned_mask, mask)
+        is_other = torch.rand(len(letters), 1, device=letters.device) < 0.5
+        other, other_mask = strands(letters, mask)
+        letters = torch.where(is_other.view(-1, *[1] * (letters.dim() - 1)), other, letters)
+        drawn_mask = None if mask is None else torch.where(is_other, other_mask, mask)
         output = self._encode_letters(letters, drawn_mask, output_hidden_states)
         last = output["last_hidden_state"]
-        output["last_hidden_state"] = torch.where(turns.unsqueeze(-1), reverse(last, mask), last)
+        output["last_hidden_state"] = torch.where(is_other.unsqueeze(-1), reverse(last, mask), last)
         return output
 
     def encode(
@@ -834,7 +834,7 @@ class LyraForSequenceClassification(LyraClassificationModel):
         input_ids: torch.Tensor,
         sites: Sequence[int],
         tokens: Sequence[Sequence[int]] | None = None,
-        order: int = 2,
+        order: int | None = None,
         reference: str = "mean",
     ) -> LyraPolynomial:
         """The model over some sites of a sequence as a polynomial: how much each letter contributes, each pair of
@@ -844,7 +844,7 @@ class LyraForSequenceClassification(LyraClassificationModel):
             input_ids (`torch.LongTensor` of shape `(sequence_length,)`): the sequence; its letters elsewhere stay.
             sites: positions, from 0.
             tokens: ids of the letters at each site; by default its own, then the others of the alphabet.
-            order: the size of the largest sets of sites whose coefficients are returned.
+            order: the size of the largest sets of sites whose coefficients are returned, by default at most 2.
             reference: what coefficients are relative to: `"mean"` over the letters of a site, or its `"first"` letter.
 
         Returns:
@@ -874,6 +874,7 @@ class LyraForSequenceClassification(LyraClassificationModel):
             own = input_ids.flatten().tolist()
             tokens = [[*own[site : site + 1], *(t for t in letters if t not in own[site : site + 1])] for site in sites]
         ids = input_ids.to(self.device)
+        order = min(2, len(sites)) if order is None else order
         return expand(lambda each: self(each).logits, ids, sites, tokens, order, reference)
 
 

@@ -19,7 +19,7 @@ from itertools import combinations
 import torch
 
 REFERENCES = ("mean", "first")
-_MOST_SEQUENCES = 1 << 22
+_MOST_VALUES = 1 << 22
 _BATCH_POSITIONS = 1 << 16
 
 
@@ -95,9 +95,9 @@ def _check(input_ids: torch.Tensor, sites: list[int], tokens: list[list[int]], o
         raise ValueError(f"`reference` must be one of {REFERENCES}, got {reference!r}")
     count = 1
     for each in tokens:
-        count *= len(each)
-    if count > _MOST_SEQUENCES:
-        raise ValueError(f"`sites` and `tokens` make {count} sequences, more than {_MOST_SEQUENCES}; take fewer")
+        count *= len(each) + 1
+    if count > _MOST_VALUES:
+        raise ValueError(f"`sites` and `tokens` make {count} coefficients, more than {_MOST_VALUES}; take fewer")
 
 
 def _evaluate(

@@ -18,18 +18,18 @@ from .alphabet_lyra import get_alphabet
 if TYPE_CHECKING:
     from .configuration_lyra import LyraConfig
 
-_ASCENDING = ("ACGT", "ACGU")  # in whose order complements are mirror images
+_DNA = "ACGT"  # in whose order complements are mirror images
 
 
 class Mode(NamedTuple):
     """What `config.reverse_complement` asks for.
 
     Attributes:
-        draws: whether training reads a random strand.
+        augments: whether training reads a random strand.
         averages: whether evaluation averages the outputs of both.
     """
 
-    draws: bool
+    augments: bool
     averages: bool
 
 
@@ -42,9 +42,9 @@ MODES: dict[str | bool, Mode] = {
 
 
 def has_complements(alphabet: str) -> bool:
-    """Whether an alphabet is one of single sequences of nucleotides."""
+    """Whether an alphabet is one of single sequences of DNA."""
     found = get_alphabet(alphabet)
-    return len(found.members) == 1 and found.letters in _ASCENDING
+    return len(found.members) == 1 and found.letters == _DNA
 
 
 def token_complements(alphabet: str) -> list[int]:
@@ -70,13 +70,13 @@ class LyraReverseComplement(nn.Module):
 
     def is_needed(self) -> bool:
         """Whether anything but the strand that is given is read, in training or in evaluation."""
-        return self.mode.draws if self.training else self.mode.averages
+        return self.mode.augments if self.training else self.mode.averages
 
     def forward(self, inputs: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(b, l)` ids or `(b, l, a)` weights and a mask `(b, l)`, true where real, to those of the other strand."""
-        turned = reverse(inputs, mask)
-        turned = turned.flip(-1) if inputs.is_floating_point() else self.complements[turned]
-        return turned, None if mask is None else reverse(mask, mask)
+        reversed_inputs = reverse(inputs, mask)
+        other = reversed_inputs.flip(-1) if inputs.is_floating_point() else self.complements[reversed_inputs]
+        return other, None if mask is None else reverse(mask, mask)
 
 
 def build_strands(config: "LyraConfig") -> LyraReverseComplement | None:

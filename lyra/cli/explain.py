@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sequences", type=int, default=1000, metavar="N", help="at most so many, drawn at random. Default: 1000."
     )
-    parser.add_argument("--motifs", metavar="MEME", help="motifs to compare those with that are found (Tomtom)")
+    parser.add_argument(
+        "--motifs", metavar="MEME", help="known motifs (MEME format) to compare the discovered ones with (Tomtom)"
+    )
     parser.add_argument("--sequence_column", help="column of sequences; detected by name")
     parser.add_argument(
         "--unknown",

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "attribution": ("Attribution", "Target", "attribute_gradients", "attribute_mutagenesis"),
         "explaining": ("explain",),
-        "memory": ("memory_lengths",),
+        "memory": ("memory_lengths", "responses"),
         "motifs": ("find_motifs",),
     },
 )

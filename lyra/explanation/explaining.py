@@ -1,6 +1,7 @@
 """`lyra explain`: what a model has learned, as tables and plots."""
 
 import csv
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from ..inference.parts import fingerprint_of, write_in_parts
 from ..inference.reading import ChunkReader
 from ..linear_lyra import AlignedTerm, WordsTerm
 from ..modeling_lyra import LyraClassificationModel
-from ..strands_lyra import has_complements
+from ..strands_lyra import MODES, has_complements
 from ..tokenization_lyra import LyraTokenizer
 from .attribution import METHODS, Attribution, Target
 from .memory import memory_lengths, responses
@@ -26,9 +27,15 @@ from .plots import plot_logos, plot_memory, plot_motifs
 ATTRIBUTIONS = "attributions.npz"
 _PART = 32  # sequences
 _UNALIGNED = 0.4  # share of letters that are not the most common one of their position, from which on words are sought
+_INCOMPLETE = 0.01
 _LOGOS = 5
 _LOGO_LETTERS = 300
 _SEED = 0
+_WEIGHTS = ("linear_weights.csv", "linear_pairs.csv", "linear_words.csv")
+_OPTIONAL = (
+    *("sequences.png", "mean.csv", "logo.png", "motifs.meme", "motif_hits.csv", "motifs.png", "tomtom.csv"),
+    *_WEIGHTS,
+)
 
 
 def explain(
@@ -170,14 +177,21 @@ def _summarise(
     database: dict[str, np.ndarray] | None,
 ) -> list[str]:
     """Writes tables and plots; returns their names."""
+    for name in _OPTIONAL:  # of an earlier call
+        (folder / name).unlink(missing_ok=True)
     found, letters = read_attributions(folder / ATTRIBUTIONS), get_alphabet(tokenizer.alphabet).letters
     rows = np.load(folder / ATTRIBUTIONS)["rows"]
     files = [_write_sequences(folder, rows, found), *_draw_sequences(folder, rows, found, letters)]
     if len({len(each.letters) for each in found}) == 1:
         files += _write_mean(folder, found, letters)
     if _are_unaligned(found):
-        files += _write_motifs(folder, rows, found, letters, database, has_complements(tokenizer.alphabet))
-    files += _write_weights(folder, model, target.index, letters)
+        averages = MODES[model.config.reverse_complement].averages
+        motifs = find_motifs(found, averages)
+        files += _write_motifs(folder, rows, motifs, letters)
+        if motifs and database is not None:
+            compared = compare_motifs(motifs, database, has_complements(tokenizer.alphabet))
+            files.append(_write_table(folder / "tomtom.csv", compared))
+    files += _write_weights(folder, target, letters)
     return files + _write_memory(folder, model)
 
 
@@ -195,6 +209,8 @@ def _write_sequences(folder: Path, rows: np.ndarray, found: list[Attribution]) -
     if np.isfinite(missed).all():
         share = np.abs(missed).sum() / max(np.abs(explained).sum(), 1e-30)
         print(f"completeness: contributions miss {share:.2%} of what they explain")
+        if share > _INCOMPLETE:
+            print("warning: the integral did not converge; --method mutagenesis needs none", file=sys.stderr)
     return _write_table(
         folder / "sequences.csv",
         [
@@ -205,33 +221,28 @@ def _write_sequences(folder: Path, rows: np.ndarray, found: list[Attribution]) -
 
 
 def _draw_sequences(folder: Path, rows: np.ndarray, found: list[Attribution], letters: str) -> list[str]:
-    """Logos of the sequences with the highest predictions that are not too long to be read."""
+    """Logos of the sequences with the highest latent sums that are not too long to be read."""
     order = sorted(range(len(found)), key=lambda i: -found[i].prediction)
     chosen = [i for i in order if len(found[i].letters) <= _LOGO_LETTERS][:_LOGOS]
     if not chosen:
         return []
     titles = [f"row {rows[i]}, latent {found[i].prediction:.3g}" for i in chosen]
-    plot_logos([_track(found[i]) for i in chosen], titles, letters, "contribution", folder / "sequences.png")
+    plot_logos([found[i].track for i in chosen], titles, letters, "contribution", folder / "sequences.png")
     return ["sequences.png"]
-
-
-def _track(each: Attribution) -> np.ndarray:
-    """`(length, letters)`, contributions where a letter is, zeros elsewhere."""
-    return each.values * (each.letters[:, None] == np.arange(each.values.shape[1]))
 
 
 def _write_mean(folder: Path, found: list[Attribution], letters: str) -> list[str]:
     """Of aligned sequences the mean contributions of the letters that are there, by position: over all, and over the
-    tenth with the highest predictions."""
+    tenth with the highest latent sums."""
     top = sorted(found, key=lambda each: -each.prediction)[: max(1, len(found) // 10)]
     groups = {"all": found, "top tenth": top}
-    means = [np.mean([_track(each) for each in group], axis=0) for group in groups.values()]
+    means = [np.mean([each.track for each in group], axis=0) for group in groups.values()]
     shown = [
         {"sequences": name, "position": i + 1} | dict(zip(letters, map(float, row), strict=True))
         for name, mean in zip(groups, means, strict=True)
         for i, row in enumerate(mean)
     ]
-    titles = ["mean over the sequences", "mean over the tenth with the highest predictions"]
+    titles = ["mean over the sequences", "mean over the tenth with the highest latent sums"]
     plot_logos(means, titles, letters, "contribution", folder / "logo.png")
     return [_write_table(folder / "mean.csv", shown), "logo.png"]
 
@@ -245,15 +256,7 @@ def _are_unaligned(found: list[Attribution]) -> bool:
     return bool(1 - common.mean() / len(letters) > _UNALIGNED)
 
 
-def _write_motifs(
-    folder: Path,
-    rows: np.ndarray,
-    found: list[Attribution],
-    letters: str,
-    database: dict[str, np.ndarray] | None,
-    both_strands: bool,
-) -> list[str]:
-    motifs = find_motifs(found)
+def _write_motifs(folder: Path, rows: np.ndarray, motifs: list[Motif], letters: str) -> list[str]:
     print(f"motifs: {', '.join(_describe(motif, letters) for motif in motifs) or 'none'}")
     if not motifs:
         return []
@@ -264,29 +267,31 @@ def _write_motifs(
             "row": int(rows[hit.sequence]),
             "start": hit.start + 1,
             "end": hit.end,
+            "strand": hit.strand,
             "motif": f"motif_{number}",
             "contribution": hit.contribution,
         }
         for number, motif in enumerate(motifs, 1)
         for hit in motif.hits
     ]
-    files = ["motifs.meme", "motifs.png", _write_table(folder / "motif_hits.csv", hits)]
-    if database is not None:
-        files.append(_write_table(folder / "tomtom.csv", compare_motifs(motifs, database, both_strands)))
-    return files
+    return ["motifs.meme", "motifs.png", _write_table(folder / "motif_hits.csv", hits)]
 
 
 def _describe(motif: Motif, letters: str) -> str:
     return f"{motif.consensus(letters)} ({len(motif.hits)} hits)"
 
 
-def _write_weights(folder: Path, model: LyraClassificationModel, output: int, letters: str) -> list[str]:
-    """The weights of the linear term, on the same scale; of an ensemble their mean."""
-    terms = [member.linear_term for member in model.members()]
+def _write_weights(folder: Path, target: Target, letters: str) -> list[str]:
+    """The weights of the linear term, on the same scale, but of one of several classes those of its latent sum; of an
+    ensemble their mean."""
+    terms = [member.linear_term for member in target.model.members()]
     first = terms[0]
     if first is None:
         return []
-    weights = np.mean([term.weight[:, output].detach().cpu().double().numpy() for term in terms], axis=0)  # type: ignore[union-attr]
+    every = np.mean([term.weight.detach().cpu().double().numpy() for term in terms], axis=0)  # type: ignore[union-attr]
+    weights = every[:, target.index]
+    if target.kind == "classification" and every.shape[1] == 2:
+        weights = weights - every[:, 1 - target.index]
     if not weights.any():  # all shares are the network's
         return []
     if isinstance(first, WordsTerm):
@@ -327,5 +332,6 @@ def _pair_weights(weights: np.ndarray, pairs: list[tuple[int, int]], letters: st
 
 
 def _write_memory(folder: Path, model: LyraClassificationModel) -> list[str]:
-    plot_memory(responses(model), folder / "memory.png")
-    return [_write_table(folder / "memory.csv", memory_lengths(model)), "memory.png"]
+    found = responses(model)
+    plot_memory(found, folder / "memory.png")
+    return [_write_table(folder / "memory.csv", memory_lengths(found)), "memory.png"]

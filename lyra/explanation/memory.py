@@ -1,5 +1,6 @@
 """How far a model looks: the impulse responses of its state space layers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ class Response(NamedTuple):
     Attributes:
         layer: from 1.
         direction: `"forward"`, from earlier positions, or `"backward"`, from later ones.
-        kernel: `(channels, distances)`, what is left of an input so many positions before.
+        kernel: `(channels, distances)`, what is left of an input so many positions before, from 0 on.
     """
 
     layer: int
@@ -27,7 +28,7 @@ class Response(NamedTuple):
 
     @property
     def memory(self) -> np.ndarray:
-        """`(channels,)`, the distance within which nine tenths of the sum of absolute responses lie."""
+        """`(channels,)`, the number of positions, its own included, that hold nine tenths of the absolute responses."""
         return (self.shares < _SHARE).sum(axis=1) + 1
 
     @property
@@ -47,14 +48,15 @@ def responses(model: LyraClassificationModel) -> list[Response]:
         systems = layer.systems(torch.float64)  # type: ignore[operator]
         for direction, system in zip(("forward", "backward"), systems, strict=True):
             if system is not None:
-                found.append(Response(number, direction, s4d_kernel(system, longest or _LONGEST).cpu().numpy()))
+                alone = system._replace(D=torch.zeros_like(system.D))  # the skip connection looks nowhere
+                found.append(Response(number, direction, s4d_kernel(alone, longest or _LONGEST).cpu().numpy()))
     return found
 
 
-def memory_lengths(model: LyraClassificationModel) -> list[dict[str, Any]]:
+def memory_lengths(found: Sequence[Response]) -> list[dict[str, Any]]:
     """How far each channel of each layer looks: `layer`, `direction`, `channel` and `memory`, in positions."""
     return [
         {"layer": each.layer, "direction": each.direction, "channel": channel, "memory": int(memory)}
-        for each in responses(model)
+        for each in found
         for channel, memory in enumerate(each.memory)
     ]

@@ -20,13 +20,14 @@ from ..errors import InputError, one_line
 from .attribution import Attribution
 
 _WINDOW, _FLANK = 8, 5
-_FALSE = 0.05  # share of seqlets that shuffled positions would give, too
+_FDR = 0.2
 _MOST_SEQLETS = 2000  # that are clustered
-_ALIKE = 0.5  # mean cosine within a cluster
-_SAME = 0.8  # cosine from which on two motifs are one
-_FEWEST = 10
-_CORE = 0.1  # of the largest contribution of a position, at the ends of a motif
-_ERRORS = 3  # standard errors of the mean, below which it has none
+_MIN_LINKAGE_COSINE = 0.5
+_MERGE_COSINE = 0.8
+_MIN_BITS = 4  # two letters of DNA, one of a protein
+_FEWEST, _OVER_CHANCE = 10, 1.3  # seqlets of a motif: at least so many, and over the most of one of shuffled letters
+_CORE, _GAP = 0.15, 3  # of the largest contribution of a position, at the ends of a motif; positions without, inside
+_MIN_STANDARD_ERRORS = 3
 _HIT_COSINE, _HIT_SIZE = 0.6, 0.4
 _SEED = 0
 
@@ -37,12 +38,14 @@ class Hit(NamedTuple):
     Attributes:
         sequence: index.
         start, end: positions from 0, the end not included.
+        strand: `"+"`, or `"-"` where the reverse complement is there.
         contribution: the sum of the contributions of its letters.
     """
 
     sequence: int
     start: int
     end: int
+    strand: str
     contribution: float
 
 
@@ -59,6 +62,12 @@ class Motif(NamedTuple):
     contributions: np.ndarray
     hits: list[Hit]
 
+    @property
+    def information(self) -> float:
+        """In bits, over letters that are all as frequent."""
+        entropy = -(self.frequencies * np.log2(np.maximum(self.frequencies, 1e-12))).sum(axis=1)
+        return float((np.log2(self.frequencies.shape[1]) - entropy).sum())
+
     def consensus(self, letters: str) -> str:
         """The most frequent letters, small where none has half."""
         best = self.frequencies.argmax(axis=1)
@@ -67,29 +76,39 @@ class Motif(NamedTuple):
         )
 
 
-def find_motifs(attributions: Sequence[Attribution]) -> list[Motif]:
-    """The motifs of some sequences, those with the largest contributions first."""
-    tracks = [_track(each) for each in attributions]
+def find_motifs(attributions: Sequence[Attribution], both_strands: bool = False) -> list[Motif]:
+    """The motifs of some sequences, those with the largest contributions first.
+
+    Args:
+        both_strands: whether the model reads a sequence of DNA and its reverse complement alike.
+    """
+    tracks = [each.track for each in attributions]
     profiles: list[np.ndarray] = []
     for sign in (1, -1):
         seqlets = _find_seqlets([sign * track.sum(axis=1) for track in tracks])
-        profiles += _cluster(tracks, seqlets)
+        fewest = max([_FEWEST, *(_OVER_CHANCE * size for size, _ in _cluster(_shuffle_letters(attributions), seqlets))])
+        profiles += [profile for size, profile in _cluster(tracks, seqlets) if size >= fewest]
     profiles.sort(key=lambda profile: -np.abs(profile).sum())
     distinct: list[np.ndarray] = []
     for profile in profiles:
-        if all(_cosine(profile, other) < _SAME for other in distinct):
+        others = [each for other in distinct for each in _orientations(other, both_strands).values()]
+        if all(_cosine(profile, other) < _MERGE_COSINE for other in others):
             distinct.append(profile)
-    motifs = [_collect(tracks, hits, len(p)) for p, hits in zip(distinct, _find_hits(tracks, distinct), strict=True)]
-    found = [motif for motif in motifs if len(motif.hits) >= _FEWEST]
+    hits = _find_hits(tracks, distinct, both_strands)
+    found = [_collect(attributions, each) for each in hits if len(each) >= _FEWEST]
+    found = [motif for motif in found if motif.information >= _MIN_BITS]
     return sorted(found, key=lambda motif: -sum(abs(hit.contribution) for hit in motif.hits))
 
 
-def _track(attribution: Attribution) -> np.ndarray:
-    """`(length, a)`, the contribution of the letter that is there, zeros elsewhere."""
-    track = np.zeros_like(attribution.values)
-    known = np.flatnonzero(attribution.letters >= 0)
-    track[known, attribution.letters[known]] = attribution.values[known, attribution.letters[known]]
-    return track
+def _orientations(profile: np.ndarray, both_strands: bool) -> dict[str, np.ndarray]:
+    """A profile `(k, a)` by strand."""
+    return {"+": profile} | ({"-": profile[::-1, ::-1]} if both_strands else {})
+
+
+def _shuffle_letters(attributions: Sequence[Attribution]) -> list[np.ndarray]:
+    """The tracks, if the letters of each sequence were in another order: what is alike among them is so by chance."""
+    rng = np.random.default_rng(_SEED)
+    return [each.track.sum(axis=1, keepdims=True) * rng.permutation(each.one_hot) for each in attributions]
 
 
 # ── Seqlets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,22 +118,22 @@ def _find_seqlets(sums: list[np.ndarray]) -> list[tuple[int, int]]:
     """Sequence and start of each window that is above what shuffled positions give; and once those are out of the way,
     which also make shuffled windows large, of the weaker ones."""
     left, seqlets = [each.copy() for each in sums], []
-    while new := _stand_out(left):
+    while new := _significant_windows(left):
         seqlets += new
         for i, start in new:
             left[i][start : start + _WINDOW] = 0
     return seqlets
 
 
-def _stand_out(sums: list[np.ndarray]) -> list[tuple[int, int]]:
-    """The windows of which at most one in twenty would be as large if positions were shuffled."""
+def _significant_windows(sums: list[np.ndarray]) -> list[tuple[int, int]]:
+    """The windows above a size at which shuffled positions give at most one for five of them."""
     rng = np.random.default_rng(_SEED)
     found = [(value, i, start) for i, each in enumerate(sums) for value, start in _peaks(each)]
     null = np.sort([value for each in sums for value, _ in _peaks(rng.permutation(each))])
     found.sort(reverse=True)
     values = np.array([value for value, _, _ in found])
     false = len(null) - np.searchsorted(null, values)  # shuffled windows that are as large
-    kept = np.flatnonzero(false <= _FALSE * (np.arange(len(values)) + 1))
+    kept = np.flatnonzero(false <= _FDR * (np.arange(len(values)) + 1))
     return [(i, start) for _, i, start in found[: kept[-1] + 1]] if len(kept) else []
 
 
@@ -124,7 +143,8 @@ def _peaks(sums: np.ndarray) -> list[tuple[float, int]]:
         return []
     windows = np.convolve(sums, np.ones(_WINDOW), "valid")
     found = []
-    while (start := int(windows.argmax())) >= 0 and windows[start] > 0:
+    while windows.max() > 0:
+        start = int(windows.argmax())
         found.append((float(windows[start]), start))
         windows[max(0, start - _WINDOW + 1) : start + _WINDOW] = 0
     return found
@@ -133,16 +153,18 @@ def _peaks(sums: np.ndarray) -> list[tuple[float, int]]:
 # ── Clusters ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _cluster(tracks: list[np.ndarray], seqlets: list[tuple[int, int]]) -> list[np.ndarray]:
-    """The mean contributions `(k, a)` of seqlets that are alike."""
+def _cluster(tracks: list[np.ndarray], seqlets: list[tuple[int, int]]) -> list[tuple[int, np.ndarray]]:
+    """How many seqlets are alike, and their mean contributions `(k, a)`."""
     if len(seqlets) < _FEWEST:
         return []
     chosen = np.random.default_rng(_SEED).permutation(len(seqlets))[:_MOST_SEQLETS]
     places = [seqlets[i] for i in chosen]
     windows = np.stack([_cut(tracks[i], start - _FLANK, _WINDOW + 2 * _FLANK) for i, start in places])
     similarity, offsets = _compare(windows)
-    distances = squareform(1 - similarity, checks=False)
-    labels = fcluster(linkage(distances, "average"), 1 - _ALIKE, "distance")
+    distances = np.maximum(1 - similarity, 0)  # rounding makes a cosine of more than 1
+    np.fill_diagonal(distances, 0)
+    distances = squareform(distances, checks=False)
+    labels = fcluster(linkage(distances, "average"), 1 - _MIN_LINKAGE_COSINE, "distance")
     profiles = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -153,7 +175,7 @@ def _cluster(tracks: list[np.ndarray], seqlets: list[tuple[int, int]]) -> list[n
             _cut(tracks[i], start - 2 * _FLANK + offsets[medoid, member], _WINDOW + 4 * _FLANK)
             for member, (i, start) in ((member, places[member]) for member in members)
         ]
-        profiles.append(_core(np.stack(aligned)))
+        profiles.append((len(members), _core(np.stack(aligned))))
     return profiles
 
 
@@ -181,11 +203,15 @@ def _compare(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _core(aligned: np.ndarray) -> np.ndarray:
-    """The mean of seqlets `(n, w, a)` from the first to the last position with a contribution, `(k, a)`."""
+    """The mean of seqlets `(n, w, a)` where they have contributions, `(k, a)`."""
     contributions = aligned.sum(axis=2)
     sizes, errors = np.abs(contributions.mean(axis=0)), contributions.std(axis=0) / np.sqrt(len(aligned))
-    large = np.flatnonzero((sizes >= _CORE * sizes.max()) & (sizes >= _ERRORS * errors))
-    first, last = (large[0], large[-1]) if len(large) else (0, len(sizes) - 1)
+    is_large = (sizes >= _CORE * sizes.max()) & (sizes >= _MIN_STANDARD_ERRORS * errors)
+    first = last = int(sizes.argmax())
+    while is_large[max(0, first - _GAP) : first].any():
+        first -= 1
+    while is_large[last + 1 : last + 1 + _GAP].any():
+        last += 1
     return aligned[:, first : last + 1].mean(axis=0)
 
 
@@ -201,20 +227,22 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
 # ── Hits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find_hits(tracks: list[np.ndarray], profiles: list[np.ndarray]) -> list[list[Hit]]:
+def _find_hits(tracks: list[np.ndarray], profiles: list[np.ndarray], both_strands: bool) -> list[list[Hit]]:
     """Where each profile recurs; hits of all do not overlap, larger ones first."""
     hits: list[list[Hit]] = [[] for _ in profiles]
     for index, track in enumerate(tracks):
-        candidates = []
-        for number, profile in enumerate(profiles):
-            for start, size in _match(track, profile):
-                candidates.append((size * np.linalg.norm(profile), number, start))
+        candidates = [
+            (size * float(np.linalg.norm(profile)), number, start, strand)
+            for number, profile in enumerate(profiles)
+            for strand, oriented in _orientations(profile, both_strands).items()
+            for start, size in _match(track, oriented)
+        ]
         taken = np.zeros(len(track), dtype=bool)
-        for _, number, start in sorted(candidates, reverse=True):
+        for _, number, start, strand in sorted(candidates, reverse=True):
             end = start + len(profiles[number])
             if not taken[start:end].any():
                 taken[start:end] = True
-                hits[number].append(Hit(index, start, end, float(track[start:end].sum())))
+                hits[number].append(Hit(index, start, end, strand, float(track[start:end].sum())))
     return hits
 
 
@@ -231,13 +259,17 @@ def _match(track: np.ndarray, profile: np.ndarray) -> list[tuple[int, float]]:
     return [(int(s), float(sizes[s])) for s in np.flatnonzero((cosines >= _HIT_COSINE) & (sizes >= _HIT_SIZE))]
 
 
-def _collect(tracks: list[np.ndarray], hits: list[Hit], size: int) -> Motif:
+def _collect(attributions: Sequence[Attribution], hits: list[Hit]) -> Motif:
     """A motif of its hits."""
-    pieces = [tracks[hit.sequence][hit.start : hit.end] for hit in hits]
-    if not pieces:
-        return Motif(np.zeros((size, tracks[0].shape[1])), np.zeros((size, tracks[0].shape[1])), [])
-    counts = np.mean([piece != 0 for piece in pieces], axis=0)
-    return Motif(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12), np.mean(pieces, axis=0), hits)
+    frequencies = np.mean([_piece(attributions[hit.sequence].one_hot, hit) for hit in hits], axis=0)
+    contributions = np.mean([_piece(attributions[hit.sequence].track, hit) for hit in hits], axis=0)
+    return Motif(frequencies, contributions, hits)
+
+
+def _piece(values: np.ndarray, hit: Hit) -> np.ndarray:
+    """`(k, a)` of a hit, in the orientation of its motif."""
+    piece = values[hit.start : hit.end]
+    return piece if hit.strand == "+" else piece[::-1, ::-1]
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

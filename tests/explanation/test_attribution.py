@@ -6,7 +6,7 @@ import torch
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
 from lyra.errors import InputError
-from lyra.explanation import Target, attribute_gradients, attribute_mutagenesis, memory_lengths
+from lyra.explanation import Target, attribute_gradients, attribute_mutagenesis, memory_lengths, responses
 
 SEQUENCES = ["ACGTTGCA", "GGAT", "TTNAC-"]
 TOKENIZER = LyraTokenizer("dna")
@@ -54,7 +54,7 @@ def test_gradients_are_complete():
         mixture = "".join("N" if c in "ACGT" else c for c in sequence)
         latents = model(**TOKENIZER([sequence, mixture], return_tensors="pt")).latents[:, 0]
         assert found.explained == pytest.approx((latents[0] - latents[1]).item(), abs=1e-4)
-        assert found.present.sum() == pytest.approx(found.explained, abs=0.01 * abs(found.explained))
+        assert found.track.sum() == pytest.approx(found.explained, abs=0.01 * abs(found.explained))
         assert abs(found.error) < 0.01 * abs(found.explained)
 
 
@@ -85,7 +85,9 @@ def test_outputs_and_models_that_cannot_be_explained_are_named():
     with pytest.raises(InputError, match="--label: expected one of a, b, got 'c'"):
         Target(several, "c")
     with pytest.raises(InputError, match="labels residues"):
-        Target(LyraForTokenClassification(LyraConfig(hidden_size=8, state_size=4)))
+        Target(LyraForTokenClassification(LyraConfig(hidden_size=8, state_size=4)).eval())
+    with pytest.raises(ValueError, match="evaluation mode"):
+        Target(build().train())
 
 
 def test_memory_is_where_nine_tenths_of_a_response_lie():
@@ -95,7 +97,6 @@ def test_memory_is_where_nine_tenths_of_a_response_lie():
             kernel.log_dt.fill_(0.0)
             kernel.log_A_real.fill_(np.log(0.1))  # halves every 7 positions
             kernel.A_imag.zero_()
-        model.lyra.encoder.layers[0].D.zero_()
-    found = memory_lengths(model)
+    found = memory_lengths(responses(model))
     assert [(row["layer"], row["direction"]) for row in found[::8]] == [(1, "forward"), (1, "backward")]
     assert {row["memory"] for row in found} == {23}  # 1 - exp(-2.3) of the sum, and of 64 positions a little less

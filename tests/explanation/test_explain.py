@@ -1,6 +1,7 @@
 """`lyra explain` as a user runs it."""
 
 import csv
+from itertools import product
 
 import numpy as np
 import pytest
@@ -106,3 +107,32 @@ def test_what_cannot_be_used_gets_a_line(tmp_path, capsys):
         assert main(["explain", model, table, "-o", str(tmp_path / "out"), *flags]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+
+def test_motifs_are_written_with_their_places(tmp_path, capsys):
+    word, words = "TTGCATT", ["".join(letters) for letters in product("ACGT", repeat=3)]
+    config = LyraConfig(alphabet="dna", num_labels=1, hidden_size=8, state_size=4, linear_term="words")
+    model = LyraForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.zero_()
+        for start in range(len(word) - 2):
+            model.linear_term.weight[4 + 16 + words.index(word[start : start + 3])] = 1.0
+    model.save_pretrained(tmp_path / "m")
+    LyraTokenizer("dna").save_pretrained(tmp_path / "m")
+    sequences = ["".join(RNG.choice(list("ACGT"), length)) for length in RNG.integers(50, 60, 40)]
+    planted = [sequence[:10] + word + sequence[17:] for sequence in sequences]
+    matrix = "\n".join(" ".join("1" if letter == each else "0" for each in "ACGT") for letter in word)
+    (tmp_path / "known.meme").write_text(f"MOTIF M1\nletter-probability matrix: w= 7\n{matrix}\n")
+    out = tmp_path / "out"
+    flags = ["--motifs", str(tmp_path / "known.meme"), "--method", "mutagenesis", "-o", str(out)]
+    assert main(["explain", str(tmp_path / "m"), write(tmp_path / "t.csv", planted), *flags]) == 0
+    assert "motifs: TTGCATT" in capsys.readouterr().out
+    hits = [row for row in read(out / "motif_hits.csv") if row["motif"] == "motif_1"]
+    assert {row["row"] for row in hits if (row["start"], row["end"]) == ("11", "17")} == {str(i + 1) for i in range(40)}
+    assert "MOTIF motif_1 TTGCATT" in (out / "motifs.meme").read_text() and (out / "motifs.png").exists()
+    assert read(out / "tomtom.csv")[0]["target"] == "M1"
+    plain = save(tmp_path / "plain")  # what an earlier call wrote does not stay
+    assert main(["explain", plain, write(tmp_path / "a.csv", ALIGNED), "-o", str(out)]) == 0
+    left = {file.name for file in out.iterdir()}
+    assert not left & {"motifs.meme", "motif_hits.csv", "linear_words.csv", "tomtom.csv"}

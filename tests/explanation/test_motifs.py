@@ -46,8 +46,31 @@ def test_planted_motifs_are_found_where_they_are(rows, found):
         assert mean == pytest.approx(MOTIFS[number].effect, rel=0.1)
 
 
-def test_noise_has_none(rows):
-    noise = attributions([row | {"starts": [-1, -1, -1]} for row in rows])
+def test_what_occurs_twice_is_one_motif(rows, found):
+    twice = find_motifs(attributions(rows[:150]) * 2)
+    assert {motif.consensus("ACGT") for motif in twice} == {motif.letters for motif in MOTIFS}
+
+
+def test_motifs_of_both_strands_are_one(rows):
+    one = attributions(rows)
+    other = [Attribution(each.values[::-1, ::-1], 3 - each.letters[::-1], 0.0, 0.0, 0.0) for each in one[:150]]
+    found = find_motifs(one[150:] + other, both_strands=True)
+    assert len(found) == 3
+    for motif in found:
+        strands = (
+            {hit.strand for hit in motif.hits if hit.sequence < 150},
+            {hit.strand for hit in motif.hits if hit.sequence >= 150},
+        )
+        assert strands in (({"+"}, {"-"}), ({"-"}, {"+"}))
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_noise_has_none(width):
+    rng = np.random.default_rng(3)
+    noise = attributions([row | {"starts": [-1, -1, -1]} for row in simulate_motifs(rng, [], 300)])
+    if width > 1:  # neighbours are alike
+        tracks = [np.convolve(rng.normal(size=len(each.letters)), np.ones(width), "same") for each in noise]
+        noise = [each._replace(values=track[:, None] * each.one_hot) for each, track in zip(noise, tracks, strict=True)]
     assert find_motifs(noise) == []
     assert find_motifs([each._replace(values=0 * each.values) for each in noise]) == []
     short = [Attribution(each.values[:5], each.letters[:5], 0.0, 0.0, 0.0) for each in noise]

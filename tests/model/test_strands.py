@@ -109,7 +109,8 @@ def test_predict_trains_on_the_strand_that_is_given():
 
 
 @torch.no_grad()
-def test_a_model_that_draws_strands_in_training_alone_streams_and_takes_embeddings():
+def test_a_model_that_draws_strands_in_training_alone_streams_and_takes_embeddings(monkeypatch):
+    monkeypatch.setattr("lyra.inference.streaming.BLOCK", 4)
     model = of_sequences(reverse_complement="train")
     ids = encode(SEQUENCES[:1])
     expected = model(**ids).logits

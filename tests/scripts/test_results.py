@@ -201,7 +201,7 @@ def _alphabet(folder):
     return settings["alphabet"], settings["pair_offset"]
 
 
-@pytest.mark.parametrize("name", ["polynomial", "nonpolynomial", "gfp", "length"])
+@pytest.mark.parametrize("name", ["polynomial", "nonpolynomial", "gfp", "length", "positions", "epistasis", "motifs"])
 def test_the_experiments_tables_are_those_of_their_records(name, monkeypatch):
     experiment = importlib.import_module(name)
     assert experiment.report() in (ROOT / "docs" / "experiments.md").read_text()

@@ -67,7 +67,7 @@ def main() -> None:
     jobs = [{"assay": a, "scheme": scheme, "fold": fold} for a in files for scheme in SCHEMES for fold in range(FOLDS)]
     rows = run("positions", jobs, lambda assay, scheme, fold: work(files[assay], scheme, fold))
 
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axis, scheme in zip(figure.subplots(1, 3, sharey=True), SCHEMES, strict=True):
         x, y = (list(_by_assay(rows, scheme, model, files).values()) for model in MODELS)
         axis.scatter(x, y, s=14)
