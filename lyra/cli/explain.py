@@ -4,7 +4,7 @@ import argparse
 
 from ..inference.checks import check_model_path
 from . import quiet_loading
-from .tables import add_run_arguments
+from .tables import add_run_arguments, add_sequence_arguments
 
 HELP = "write what a model has learned: contributions of letters, logos, motifs, weights, how far it looks"
 EXAMPLE = "lyra explain my_model table.csv -o learned"
@@ -29,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--motifs", metavar="MEME", help="known motifs (MEME format) to compare the discovered ones with (Tomtom)"
     )
-    parser.add_argument("--sequence_column", help="column of sequences; detected by name")
-    parser.add_argument(
-        "--unknown",
-        choices=("error", "token"),
-        default="error",
-        help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
-    )
+    add_sequence_arguments(parser)
     add_run_arguments(parser)
 
 

@@ -15,15 +15,20 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="input", help="table of sequences: CSV, TSV, JSONL, Parquet, XLSX or FASTA, also .gz"
     )
     parser.add_argument("-o", "--output", required=True, help="file to write, in the format of its suffix")
-    parser.add_argument("--sequence_column", help="column of sequences; detected by name")
+    add_sequence_arguments(parser)
     parser.add_argument("--pair_column", help="second sequences of a model of pairs; detected by name")
+    add_run_arguments(parser)
+
+
+def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of every verb that reads a column of sequences."""
+    parser.add_argument("--sequence_column", help="column of sequences; detected by name")
     parser.add_argument(
         "--unknown",
         choices=("error", "token"),
         default="error",
         help="letters outside the alphabet: stop, or read as <unk>. Default: error.",
     )
-    add_run_arguments(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
