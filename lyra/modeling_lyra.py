@@ -27,7 +27,7 @@ from .fused_lyra import LyraGatedResidual, LyraRMSNorm
 from .linear_lyra import LyraCurve, LyraExtraTerm, LyraLinearTerm, build_linear_term
 from .losses_lyra import cross_entropy, head_losses, reduce_losses, to_label_units
 from .pipelines_lyra import choose_pipelines
-from .polynomial_lyra import LyraPolynomial, expand
+from .polynomial_lyra import LyraPolynomial, as_integers, expand
 from .pooling_lyra import PooledState, Pooler
 from .ssm_backends_lyra import SSM_BACKENDS, KernelCache, select_backend
 from .ssm_lyra import DiscreteSSM, discretize, input_to_state, state_to_output
@@ -866,13 +866,18 @@ class LyraForSequenceClassification(LyraClassificationModel):
         """
         if self.training:
             raise ValueError("the model must be in evaluation mode, call model.eval() first")
-        alphabet = get_alphabet(self.config.alphabet)
+        alphabet, sites = get_alphabet(self.config.alphabet), as_integers(sites, "sites")
         if tokens is None and len(alphabet.members) > 1:
             raise ValueError("`tokens` must be given for a model of pairs of sequences")
         if tokens is None:
             letters = [len(SPECIAL_TOKENS) + i for i in range(len(alphabet.letters))]
             own = input_ids.flatten().tolist()
+            if unclear := [site for site in sites if site in range(len(own)) and own[site] not in letters]:
+                raise ValueError(f"`tokens` must be given: position {unclear[0]} is not one letter of the alphabet")
             tokens = [[*own[site : site + 1], *(t for t in letters if t not in own[site : site + 1])] for site in sites]
+        size = len(self.lyra.embeddings.encodings)
+        if wrong := [t for each in tokens for t in as_integers(each, "tokens") if not 0 <= t < size]:
+            raise ValueError(f"`tokens` must be ids from 0 to {size - 1}, got {wrong[0]}")
         ids = input_ids.to(self.device)
         order = min(2, len(sites)) if order is None else order
         return expand(lambda each: self(each).logits, ids, sites, tokens, order, reference)

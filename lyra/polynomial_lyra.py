@@ -12,9 +12,11 @@ et al. 2025, section 3) is of such polynomials.
 Glossary: k sites, t tokens of a site, o outputs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Integral
+from typing import Any
 
 import torch
 
@@ -64,7 +66,7 @@ def expand(
     Raises:
         ValueError: naming the argument that cannot be used.
     """
-    places, choices = [int(site) for site in sites], [list(each) for each in tokens]
+    places, choices = as_integers(sites, "sites"), [as_integers(each, "tokens") for each in _listed(tokens, "tokens")]
     _check(input_ids, places, choices, order, reference)
     values = _evaluate(function, input_ids, places, choices)  # (t, ..., t, o)
     averaged = _transform(values, "mean")
@@ -81,6 +83,20 @@ def expand(
     return LyraPolynomial(coefficients, shares.float(), places, choices)
 
 
+def _listed(values: Any, name: str) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"`{name}` must be a list, got {values!r}")
+    return list(values)
+
+
+def as_integers(values: Any, name: str) -> list[int]:
+    """A list or tensor as a list of integers; raises ValueError, naming the argument, if it is none."""
+    found = _listed(values.tolist() if isinstance(values, torch.Tensor) else values, name)
+    if not all(isinstance(value, Integral) and not isinstance(value, bool) for value in found):
+        raise ValueError(f"`{name}` must be integers, got {found}")
+    return [int(value) for value in found]
+
+
 def _check(input_ids: torch.Tensor, sites: list[int], tokens: list[list[int]], order: int, reference: str) -> None:
     length = input_ids.shape[-1]
     if input_ids.dim() != 1:
@@ -89,7 +105,7 @@ def _check(input_ids: torch.Tensor, sites: list[int], tokens: list[list[int]], o
         raise ValueError(f"`sites` must be different positions from 0 to {length - 1}, got {sites}")
     if len(tokens) != len(sites) or any(len(set(each)) < max(2, len(each)) for each in tokens):
         raise ValueError(f"`tokens` must be at least two different ids for each of {len(sites)} sites, got {tokens}")
-    if not 0 <= order <= len(sites):
+    if not isinstance(order, int) or not 0 <= order <= len(sites):
         raise ValueError(f"`order` must be from 0 to the number of sites, {len(sites)}, got {order}")
     if reference not in REFERENCES:
         raise ValueError(f"`reference` must be one of {REFERENCES}, got {reference!r}")
@@ -131,4 +147,4 @@ def _term(transformed: torch.Tensor, subset: tuple[int, ...]) -> torch.Tensor:
     return transformed[tuple(slice(1, None) if axis in subset else 0 for axis in axes)]
 
 
-__all__ = ["LyraPolynomial", "expand"]
+__all__ = ["LyraPolynomial", "as_integers", "expand"]

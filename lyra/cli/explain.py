@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..errors import InputError
 from ..inference.checks import check_model_path
 from . import quiet_loading
 from .tables import add_run_arguments, add_sequence_arguments
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequences", type=int, default=1000, metavar="N", help="at most so many, drawn at random. Default: 1000."
     )
     parser.add_argument(
-        "--motifs", metavar="MEME", help="known motifs (MEME format) to compare the discovered ones with (Tomtom)"
+        "--motifs",
+        metavar="MEME",
+        help="known motifs of DNA (MEME format), to compare the discovered ones with (Tomtom)",
     )
     add_sequence_arguments(parser)
     add_run_arguments(parser)
@@ -35,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     check_model_path(arguments.model_name, arguments.source)
+    if not arguments.output:
+        raise InputError("--output: expected a folder, got an empty name")
     quiet_loading()
     from ..explanation import explain
 

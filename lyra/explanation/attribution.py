@@ -74,14 +74,20 @@ class Target:
         if model.training:
             raise ValueError("`model` must be in evaluation mode, call model.eval() first")
         config: LyraConfig = model.config
-        if model.per_token or len(get_alphabet(config.alphabet).members) > 1:
-            raise InputError("the model labels residues or reads pairs of sequences, expected one of single sequences")
-        if config.extra_features or config.input_size is not None:
-            raise InputError("the model reads other numbers than letters, expected one of letters alone")
+        unexplained = {
+            "labels each residue": model.per_token,
+            "reads pairs of sequences": len(get_alphabet(config.alphabet).members) > 1,
+            f"reads {', '.join(config.extra_features or [])} beside the sequence": bool(config.extra_features),
+            "reads numbers instead of letters": config.input_size is not None,
+        }
+        for what, holds in unexplained.items():
+            if holds:
+                name = config.name_or_path or "the model"
+                raise InputError(f"{name}: {what}; only models of whole single sequences can be explained")
         names = [str(config.id2label[i]) for i in range(config.num_labels)]
         self.kind = kind_of(config)
         if name is None and len(names) > (2 if self.kind == "classification" else 1):
-            raise InputError(f"--label: expected one of {', '.join(names)}")
+            raise InputError(f"--label: the model has several outputs, expected one of {', '.join(names)}")
         if name is not None and name not in names:
             raise InputError(f"--label: expected one of {', '.join(names)}, got {name!r}")
         self.name = names[1 if self.kind == "classification" else 0] if name is None else name

@@ -21,19 +21,21 @@ from ..strands_lyra import MODES, has_complements
 from ..tokenization_lyra import LyraTokenizer
 from .attribution import METHODS, Attribution, Target
 from .memory import memory_lengths, responses
-from .motifs import Motif, compare_motifs, find_motifs, read_meme, write_meme
+from .motifs import Database, Motif, compare_motifs, find_motifs, read_meme, write_meme
 from .plots import plot_logos, plot_memory, plot_motifs
 
 ATTRIBUTIONS = "attributions.npz"
+_STAGING = "files"  # in the folder of the parts: what is made of them, until all of it is there
 _PART = 32  # sequences
 _UNALIGNED = 0.4  # share of letters that are not the most common one of their position, from which on words are sought
 _INCOMPLETE = 0.01
 _LOGOS = 5
-_LOGO_LETTERS = 300
+_LOGO_LETTERS, _MEAN_LETTERS = 300, 1000  # longer sequences are not drawn
 _SEED = 0
 _WEIGHTS = ("linear_weights.csv", "linear_pairs.csv", "linear_words.csv")
-_OPTIONAL = (
-    *("sequences.png", "mean.csv", "logo.png", "motifs.meme", "motif_hits.csv", "motifs.png", "tomtom.csv"),
+_WRITTEN = (
+    *(ATTRIBUTIONS, "sequences.csv", "sequences.png", "mean.csv", "logo.png", "memory.csv", "memory.png"),
+    *("motifs.meme", "motif_hits.csv", "motifs.png", "tomtom.csv"),
     *_WEIGHTS,
 )
 
@@ -75,11 +77,13 @@ def explain(
         raise InputError(f"--method: expected one of {', '.join(METHODS)}, got {method!r}")
     if sequences < 1:
         raise InputError(f"--sequences: expected at least 1, got {sequences}")
+    folder = Path(output)
+    _check_folder(folder, source, motifs)
     database = None if motifs is None else read_meme(motifs)
     model, tokenizer, state = load_on_device(model_name, revision, device)
     target, alphabet = Target(model, label), get_alphabet(tokenizer.alphabet)
-    if database is not None and any(len(matrix) != len(alphabet.letters) for matrix in database.values()):
-        raise InputError(f"{motifs}: expected motifs of {len(alphabet.letters)} letters ({alphabet.letters})")
+    if database is not None and database.letters != alphabet.letters:
+        raise InputError(f"{motifs}: expected motifs of the letters {alphabet.letters}, got {database.letters}")
     columns: dict[str, Any] = {"sequence_column": sequence_column, "unknown": unknown}
     length = model.config.linear_length
     table = ChunkReader(source, tokenizer, model.config.training_data, **columns, length=length)
@@ -89,13 +93,31 @@ def explain(
     def write(chunk: _Part, path: Path, first: bool) -> None:
         _save(path, chunk.rows, METHODS[method](target, tokenizer.encode_bulk(chunk.texts)))
 
-    folder = Path(output)
+    def join(parts: list[Path], path: Path) -> None:
+        """Makes everything beside the parts and moves it only then, so that `--resume` finds them till the end."""
+        _join(parts, path)
+        staging = path.parent / _STAGING
+        staging.mkdir(exist_ok=True)
+        files = _summarise(staging, path, model, tokenizer, target, database)
+        for name in set(_WRITTEN) - {ATTRIBUTIONS, *files}:  # of an earlier call
+            (folder / name).unlink(missing_ok=True)
+        for name in files:
+            (staging / name).replace(folder / name)
+        print(f"written: {folder}: {', '.join([ATTRIBUTIONS, *files])}; {len(np.load(path)['rows'])} sequences")
+
     with made_folder(folder):
-        count = write_in_parts(str(folder / ATTRIBUTIONS), reader, write, _join, fingerprint, resume, state)
-    if state is None or state.process_index == 0:
-        files = _summarise(folder, model, tokenizer, target, database)
-        print(f"written: {folder}: {', '.join([ATTRIBUTIONS, *files])}; {count} sequences")
-    return count
+        return write_in_parts(str(folder / ATTRIBUTIONS), reader, write, join, fingerprint, resume, state)
+
+
+def _check_folder(folder: Path, source: str, motifs: str | None) -> None:
+    """Raises InputError if a file that is read would be replaced, or a file cannot be written."""
+    for name in _WRITTEN:
+        file = folder / name
+        if file.is_dir():
+            raise InputError(f"{file}: expected a file to write, got a directory")
+        for read in (source, motifs):
+            if read and Path(read).exists() and file.exists() and file.samefile(read):
+                raise InputError(f"{file}: the output would replace the input")
 
 
 # ── Sequences ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,16 +193,15 @@ def read_attributions(file: Path) -> list[Attribution]:
 
 def _summarise(
     folder: Path,
+    attributions: Path,
     model: LyraClassificationModel,
     tokenizer: LyraTokenizer,
     target: Target,
-    database: dict[str, np.ndarray] | None,
+    database: Database | None,
 ) -> list[str]:
     """Writes tables and plots; returns their names."""
-    for name in _OPTIONAL:  # of an earlier call
-        (folder / name).unlink(missing_ok=True)
-    found, letters = read_attributions(folder / ATTRIBUTIONS), get_alphabet(tokenizer.alphabet).letters
-    rows = np.load(folder / ATTRIBUTIONS)["rows"]
+    found, letters = read_attributions(attributions), get_alphabet(tokenizer.alphabet).letters
+    rows = np.load(attributions)["rows"]
     files = [_write_sequences(folder, rows, found), *_draw_sequences(folder, rows, found, letters)]
     if len({len(each.letters) for each in found}) == 1:
         files += _write_mean(folder, found, letters)
@@ -189,7 +210,7 @@ def _summarise(
         motifs = find_motifs(found, averages)
         files += _write_motifs(folder, rows, motifs, letters)
         if motifs and database is not None:
-            compared = compare_motifs(motifs, database, has_complements(tokenizer.alphabet))
+            compared = compare_motifs(motifs, database.motifs, has_complements(tokenizer.alphabet))
             files.append(_write_table(folder / "tomtom.csv", compared))
     files += _write_weights(folder, target, letters)
     return files + _write_memory(folder, model)
@@ -242,9 +263,13 @@ def _write_mean(folder: Path, found: list[Attribution], letters: str) -> list[st
         for name, mean in zip(groups, means, strict=True)
         for i, row in enumerate(mean)
     ]
+    table = _write_table(folder / "mean.csv", shown)
+    if len(means[0]) > _MEAN_LETTERS:
+        print(f"no logo.png: the sequences have {len(means[0])} positions, more than {_MEAN_LETTERS} cannot be read")
+        return [table]
     titles = ["mean over the sequences", "mean over the tenth with the highest latent sums"]
     plot_logos(means, titles, letters, "contribution", folder / "logo.png")
-    return [_write_table(folder / "mean.csv", shown), "logo.png"]
+    return [table, "logo.png"]
 
 
 def _are_unaligned(found: list[Attribution]) -> bool:

@@ -7,8 +7,10 @@ its profile recurs is a hit.
 Glossary: n seqlets, w positions of a seqlet, k of a motif, a letters of the alphabet.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from ..errors import InputError, one_line
+from ..errors import InputError
 from .attribution import Attribution
 
 _WINDOW, _FLANK = 8, 5
@@ -261,7 +263,8 @@ def _match(track: np.ndarray, profile: np.ndarray) -> list[tuple[int, float]]:
 
 def _collect(attributions: Sequence[Attribution], hits: list[Hit]) -> Motif:
     """A motif of its hits."""
-    frequencies = np.mean([_piece(attributions[hit.sequence].one_hot, hit) for hit in hits], axis=0)
+    counts = np.sum([_piece(attributions[hit.sequence].one_hot, hit) for hit in hits], axis=0) + 1e-6
+    frequencies = counts / counts.sum(axis=1, keepdims=True)  # of the letters that are there: an N counts for none
     contributions = np.mean([_piece(attributions[hit.sequence].track, hit) for hit in hits], axis=0)
     return Motif(frequencies, contributions, hits)
 
@@ -287,23 +290,72 @@ def write_meme(file: Path, motifs: Sequence[Motif], letters: str) -> None:
     file.write_text("\n".join(lines), encoding="utf-8")
 
 
-def read_meme(file: str) -> dict[str, np.ndarray]:
-    """The motifs of a file in MEME's format, `(letters, k)` each.
+class Database(NamedTuple):
+    """Known motifs.
+
+    Attributes:
+        letters: of the alphabet, in the order of the rows.
+        motifs: `(letters, k)` frequencies by name.
+    """
+
+    letters: str
+    motifs: dict[str, np.ndarray]
+
+
+def read_meme(file: str) -> Database:
+    """The motifs of a file in MEME's minimal format; without an alphabet, of DNA.
 
     Raises:
-        InputError: if it cannot be read, or has none.
+        InputError: naming the line that cannot be read.
     """
+    if importlib.util.find_spec("memelite") is None:
+        raise InputError("--motifs needs memelite: pip install 'lyra-bio[motifs]'")
     try:
-        from memelite.io import read_meme as read
-    except ImportError:
-        raise InputError("--motifs needs memelite: pip install 'lyra-bio[motifs]'") from None
-    try:
-        found = {name: np.asarray(matrix, dtype=float) for name, matrix in read(file).items()}
-    except (OSError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{file}: cannot be read as motifs in MEME's format ({one_line(error)})") from None
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+    letters, name, missing = "ACGT", "", 0
+    found: dict[str, list[list[float]]] = {}
+    for number, words in enumerate(map(str.split, lines), 1):
+        where = f"{file}, line {number}"
+        if missing:
+            found[name].append(_frequencies(words, len(letters), where))
+            missing -= 1
+        elif words[:1] == ["ALPHABET="]:
+            letters = "".join(words[1:])
+        elif words[:1] == ["MOTIF"]:
+            name = " ".join(words[1:])
+            if not name or name in found:
+                raise InputError(f"{where}: expected a name that no other motif has, got {name!r}")
+            found[name] = []
+        elif words[:1] == ["letter-probability"]:
+            if found.get(name) != []:
+                raise InputError(f"{where}: expected MOTIF and a name before each matrix")
+            missing = _width(words, where)
+    if missing or not all(found.values()):
+        raise InputError(f"{file}: motif {name}: ends before its matrix does")
     if not found:
         raise InputError(f"{file}: expected motifs in MEME's format, found none")
-    return found
+    return Database(letters, {each: np.array(rows).T for each, rows in found.items()})
+
+
+def _width(words: list[str], where: str) -> int:
+    """The number of rows that the head of a matrix announces."""
+    settings = dict(pairwise(words))
+    if not settings.get("w=", "").isdigit() or settings["w="] == "0":
+        raise InputError(f"{where}: expected w= and the number of positions of the motif")
+    return int(settings["w="])
+
+
+def _frequencies(words: list[str], count: int, where: str) -> list[float]:
+    """A row of a matrix, which sums to one."""
+    try:
+        row = [float(word) for word in words]
+    except ValueError:
+        row = []
+    if len(row) != count or not all(0 <= value <= 1 for value in row) or abs(sum(row) - 1) > 0.05:
+        raise InputError(f"{where}: expected {count} frequencies that sum to 1, got {' '.join(words)!r}")
+    return [value / sum(row) for value in row]
 
 
 def compare_motifs(

@@ -26,6 +26,8 @@ def check_model_path(model: str, source: str) -> None:
     """Raises InputError if the table does not exist, or the model is a damaged folder or no folder where the Hub cannot
     be reached."""
     _check_source(source)
+    if not model:
+        raise InputError("model: expected a folder or a Hub id, got an empty name")
     if Path(model).is_dir():
         check_checkpoint(Path(model))
     elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") and model.count("/") != 1:

@@ -3,6 +3,7 @@ processes can share the work."""
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -107,7 +108,9 @@ def _locked_parts(folder: Path, output: str) -> Iterator[None]:
 
 def _remove(folder: Path) -> None:
     for item in folder.glob("*"):
-        if item.name != LOCK:
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != LOCK:
             item.unlink()
 
 

@@ -80,11 +80,11 @@ def test_of_what_is_linear_they_are_the_weights(attribute):
 def test_outputs_and_models_that_cannot_be_explained_are_named():
     several = build(num_labels=2, problem_type="regression", id2label={0: "a", 1: "b"}, label2id={"a": 0, "b": 1})
     assert Target(several, "b").index == 1
-    with pytest.raises(InputError, match=r"--label: expected one of a, b$"):
+    with pytest.raises(InputError, match=r"--label: the model has several outputs, expected one of a, b$"):
         Target(several)
     with pytest.raises(InputError, match="--label: expected one of a, b, got 'c'"):
         Target(several, "c")
-    with pytest.raises(InputError, match="labels residues"):
+    with pytest.raises(InputError, match="the model: labels each residue; only"):
         Target(LyraForTokenClassification(LyraConfig(hidden_size=8, state_size=4)).eval())
     with pytest.raises(ValueError, match="evaluation mode"):
         Target(build().train())

@@ -102,7 +102,7 @@ def test_what_cannot_be_used_gets_a_line(tmp_path, capsys):
         (["--sequences", "0"], "--sequences: expected at least 1, got 0"),
         (["--label", "b"], "--label: expected one of LABEL_0, got 'b'"),
         (["--motifs", str(tmp_path / "empty.meme")], "empty.meme: expected motifs in MEME's format, found none"),
-        (["--motifs", str(tmp_path / "none.meme")], "none.meme: cannot be read as motifs in MEME's format"),
+        (["--motifs", str(tmp_path / "none.meme")], "none.meme: cannot be read (No such file or directory)"),
     ):
         assert main(["explain", model, table, "-o", str(tmp_path / "out"), *flags]) == 2
         assert said in capsys.readouterr().err
@@ -136,3 +136,42 @@ def test_motifs_are_written_with_their_places(tmp_path, capsys):
     assert main(["explain", plain, write(tmp_path / "a.csv", ALIGNED), "-o", str(out)]) == 0
     left = {file.name for file in out.iterdir()}
     assert not left & {"motifs.meme", "motif_hits.csv", "linear_words.csv", "tomtom.csv"}
+
+
+def test_neither_the_table_nor_the_motifs_are_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = save(tmp_path / "m")
+    write(tmp_path / "sequences.csv", ALIGNED)
+    assert main(["explain", model, "sequences.csv", "-o", "."]) == 2
+    assert "sequences.csv: the output would replace the input" in capsys.readouterr().err
+    assert (tmp_path / "sequences.csv").read_text().startswith("sequence\nACGT")
+    (tmp_path / "out" / "logo.png").mkdir(parents=True)
+    assert main(["explain", model, "sequences.csv", "-o", "out"]) == 2
+    assert "logo.png: expected a file to write, got a directory" in capsys.readouterr().err
+    assert main(["explain", model, "sequences.csv", "-o", ""]) == 2
+    assert "--output: expected a folder" in capsys.readouterr().err
+
+
+def test_the_end_of_a_call_can_be_resumed(tmp_path, capsys, monkeypatch):
+    model, table, out = save(tmp_path / "m"), write(tmp_path / "t.csv", ALIGNED), tmp_path / "out"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interruption:
+        interruption.setattr("lyra.explanation.explaining.plot_memory", stop)
+        assert main(["explain", model, table, "-o", str(out)]) == 130
+    assert [file.name for file in out.iterdir()] == [".partial-attributions.npz"]
+    assert main(["explain", model, table, "-o", str(out), "--sequences", "3", "--resume"]) == 2
+    assert "cannot resume: sequences changed" in capsys.readouterr().err
+    assert main(["explain", model, table, "-o", str(out), "--resume"]) == 0
+    assert "resuming: 2 parts are done" in capsys.readouterr().out
+    assert {file.name for file in out.iterdir()} == ALWAYS | {"mean.csv", "logo.png"}
+
+
+def test_logos_of_many_positions_are_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lyra.explanation.explaining._MEAN_LETTERS", 10)
+    out = tmp_path / "out"
+    assert main(["explain", save(tmp_path / "m"), write(tmp_path / "t.csv", ALIGNED), "-o", str(out)]) == 0
+    assert "no logo.png: the sequences have 16 positions" in capsys.readouterr().out
+    assert {file.name for file in out.iterdir()} == ALWAYS | {"mean.csv"}

@@ -5,7 +5,7 @@ import pytest
 
 from lyra.errors import InputError
 from lyra.explanation.attribution import Attribution
-from lyra.explanation.motifs import compare_motifs, find_motifs, read_meme, write_meme
+from lyra.explanation.motifs import Hit, _collect, compare_motifs, find_motifs, read_meme, write_meme
 from lyra.simulation import PlantedMotif, simulate_motifs
 
 MOTIFS = [PlantedMotif("TGACTC", 1.0), PlantedMotif("CACGTGGA", -1.5), PlantedMotif("GATAAGCTAC", 2.0)]
@@ -79,19 +79,45 @@ def test_noise_has_none(width):
 
 def test_a_file_of_motifs_is_read_back_and_compared(found, tmp_path):
     write_meme(tmp_path / "m.meme", found, "ACGT")
-    database = read_meme(str(tmp_path / "m.meme"))
+    letters, database = read_meme(str(tmp_path / "m.meme"))
+    assert letters == "ACGT"
     assert list(database) == [f"motif_{i} {motif.consensus('ACGT')}" for i, motif in enumerate(found, 1)]
     for motif, matrix in zip(found, database.values(), strict=True):
-        np.testing.assert_allclose(matrix, motif.frequencies.T, atol=1e-6)
+        np.testing.assert_allclose(matrix, motif.frequencies.T, atol=1e-5)
     compared = compare_motifs(found, database, both_strands=True)
     assert [row["target"].split()[0] for row in compared] == [row["motif"] for row in compared]
     assert all(0 <= row["p_value"] < 0.05 for row in compared)
 
 
-@pytest.mark.parametrize("content", ["", "MOTIF a\nletter-probability matrix\n", "MOTIF a\nletter: w= 2\n1 x 0 0\n"])
-def test_other_files_are_refused(content, tmp_path):
+def test_letters_that_are_unknown_count_for_none(found):
+    attributions_of_n = [Attribution(np.ones((12, 4)), np.array([0, -1, *[2] * 10]), 1.0, 1.0, 0.0)] * 3
+    motif = _collect(attributions_of_n, [Hit(i, 0, 3, "+", 3.0) for i in range(3)])
+    np.testing.assert_allclose(motif.frequencies, [[1, 0, 0, 0], [0.25] * 4, [0, 0, 1, 0]], atol=1e-5)
+
+
+HEAD = "MOTIF a\nletter-probability matrix: alength= 4 w= 2 nsites= 1\n"
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", r"m\.meme: expected motifs in MEME's format, found none"),
+        ("MOTIF a\nletter-probability matrix\n", "line 2: expected w="),
+        ("letter-probability matrix: w= 1\n1 0 0 0\n", "line 1: expected MOTIF and a name"),
+        (HEAD + "1 x 0 0\n", "line 3: expected 4 frequencies that sum to 1, got '1 x 0 0'"),
+        (HEAD + "1 0 0\n", "line 3: expected 4 frequencies"),
+        (HEAD + "nan 0 0 1\n", "line 3: expected 4 frequencies"),
+        (HEAD + "900 0 0 100\n", "line 3: expected 4 frequencies"),
+        (HEAD + "1 0 0 0\n", "motif a: ends before its matrix does"),
+        (HEAD + "1 0 0 0\n" * 2 + HEAD, "line 5: expected a name that no other motif has"),
+    ],
+)
+def test_other_files_are_refused(content, message, tmp_path):
     (tmp_path / "m.meme").write_text(content)
-    with pytest.raises(InputError, match=r"m\.meme: (cannot be read as|expected) motifs in MEME's format"):
+    with pytest.raises(InputError, match=message):
         read_meme(str(tmp_path / "m.meme"))
-    with pytest.raises(InputError, match="cannot be read as motifs"):
-        read_meme(str(tmp_path / "none.meme"))
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(InputError, match=r"none\.meme: cannot be read \(No such file or directory\)"):
+        read_meme("none.meme")

@@ -92,16 +92,22 @@ def test_two_letters_have_walsh_hadamard_coefficients():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"sites": [0, 9]}, "`sites` must be different positions from 0 to 3, got"),
+        ({"sites": [0, 9]}, "`sites` must be different positions from 0 to 4, got"),
         ({"sites": [1, 1]}, "`sites` must be different positions"),
         ({"sites": [0], "tokens": [[3]]}, "`tokens` must be at least two different ids"),
         ({"sites": [0], "order": 2}, "`order` must be from 0 to the number of sites, 1, got 2"),
         ({"sites": [0], "reference": "wild", "order": 1}, "`reference` must be one of"),
+        ({"sites": [0.5]}, "`sites` must be integers, got"),
+        ({"sites": 3}, "`sites` must be a list, got 3"),
+        ({"sites": [0], "order": 0.5}, "`order` must be from 0"),
+        ({"sites": [0], "tokens": [3, 4]}, "`tokens` must be a list, got 3"),
+        ({"sites": [0], "tokens": [[3, 999]]}, "`tokens` must be ids from 0 to .*, got 999"),
+        ({"sites": [0, 4]}, "`tokens` must be given: position 4 is not one letter"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_named(arguments, said):
     model = LyraForSequenceClassification(LyraConfig(alphabet="dna", num_labels=1, hidden_size=8, state_size=4)).eval()
-    (ids,) = TOKENIZER("ACGT", return_tensors="pt").input_ids
+    (ids,) = TOKENIZER("ACGTN", return_tensors="pt").input_ids
     with pytest.raises(ValueError, match=said):
         model.explain_polynomial(ids, **arguments)
     with pytest.raises(ValueError, match="evaluation mode"):
