@@ -1,0 +1,110 @@
+"""Folders of linear models: what was learned, beside the name of the model that it belongs to.
+
+    lolcats_config.json    LolcatsConfig
+    lolcats.safetensors    feature maps and gates
+    adapter/               LoRA weights, a PEFT folder; only after stage 2
+
+There is no config.json, so that a plain `from_pretrained` fails and never gives the softmax model in their place.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lyra.errors import InputError, one_line
+from lyra.files import made_folder, write_then_rename
+
+from .configuration_lolcats import LolcatsConfig
+from .conversion import base_of
+from .modeling_lolcats import attach, attention_layers
+
+WEIGHTS_FILE = "lolcats.safetensors"
+ADAPTER_FOLDER = "adapter"
+
+
+def save(model: nn.Module, config: LolcatsConfig, folder: str | Path) -> None:
+    """Writes the feature maps and gates of a model, and its adapter if it is a PEFT model.
+
+    Args:
+        config: what [`linearize`] returned.
+    """
+    folder = Path(folder)
+    tensors = {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, own in attention_layers(base_of(model)).items()
+        for key, tensor in own.state_dict().items()
+    }
+    with made_folder(folder):
+        with write_then_rename(folder / WEIGHTS_FILE) as partial:
+            save_file(tensors, partial)
+        if hasattr(model, "get_base_model"):
+            model.save_pretrained(folder / ADAPTER_FOLDER)  # type: ignore[operator]
+        config.save(folder)
+
+
+def load(folder: str | Path, **kwargs: Any) -> PreTrainedModel:
+    """The linear model of a folder or Hub id: its base model, with what was learned.
+
+    Args:
+        kwargs: of `from_pretrained` of the base model, such as `dtype` and `device_map`.
+
+    Returns:
+        a PEFT model after stage 2, whose `get_base_model()` is the transformers model.
+
+    Raises:
+        InputError: if a file is missing or does not fit the base model.
+    """
+    folder = _local(folder)
+    config = LolcatsConfig.load(folder)
+    model_class = getattr(transformers, str(config.base_class), None)
+    if model_class is None or config.base_model is None:
+        raise InputError(f"{folder}: expected base_model and base_class in its config, got {config.base_model!r}")
+    try:
+        model = model_class.from_pretrained(config.base_model, revision=config.base_revision, **kwargs)
+    except OSError as error:
+        raise InputError(f"{folder}: its base model {config.base_model} cannot be loaded ({one_line(error)})") from None
+    attach(model, config.window, config.attention)
+    _fill(model, folder / WEIGHTS_FILE)
+    if (folder / ADAPTER_FOLDER).is_dir():
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder / ADAPTER_FOLDER)
+    return model.eval()
+
+
+def _fill(model: PreTrainedModel, file: Path) -> None:
+    """Copies feature maps and gates from a file, and raises InputError unless they are those of the model."""
+    if not file.is_file():
+        raise InputError(f"{file}: missing")
+    found: dict[str, Tensor] = load_file(file)
+    expected = {
+        f"{name}.{key}": parameter
+        for name, own in attention_layers(model).items()
+        for key, parameter in own.named_parameters()
+    }
+    if different := sorted(found.keys() ^ expected.keys()):
+        raise InputError(f"{file}: expected the weights of {len(expected)} parameters; {different[0]} is in one only")
+    for name, parameter in expected.items():
+        if parameter.shape != found[name].shape:
+            raise InputError(f"{file}: {name}: expected {tuple(parameter.shape)}, got {tuple(found[name].shape)}")
+        parameter.data.copy_(found[name])
+
+
+def _local(folder: str | Path) -> Path:
+    """A folder, or one downloaded from the Hub."""
+    if Path(folder).exists():
+        return Path(folder)
+    if str(folder).count("/") != 1:
+        raise InputError(f"{folder}: no such folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(folder)))
+    except Exception as error:  # the library has many kinds for a repository that it does not reach
+        raise InputError(
+            f"{folder}: neither a folder nor a repository that can be reached ({one_line(error)})"
+        ) from None

@@ -1,0 +1,119 @@
+"""A linear model as a folder that loads without this package: all weights merged, and one modeling file."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from lyra.errors import InputError
+from lyra.files import made_folder, read_json, write_json, write_then_rename
+
+from . import modeling_lolcats
+from .checkpoints import load
+
+_AUTO_CLASSES: tuple[Any, ...] = (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+_CLASSES = '''
+
+# ── The exported classes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class {config}(transformers.{base_config}):
+    """Its `lolcats` says which attention is linear."""
+
+    model_type = "{model_type}"
+
+
+class {model}(transformers.{base_model}):
+    """A {base_model} with linear attention."""
+
+    config_class = {config}
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        attach(self, config.lolcats["window"], config.lolcats["attention"])
+'''
+
+
+def export(folder: str | Path, output: str | Path) -> None:
+    """Merges a checkpoint and its base model; `AutoModel….from_pretrained(output, trust_remote_code=True)` loads it.
+
+    Its model type is its own: without trusted code loading fails, and never gives the softmax model in its place.
+
+    Args:
+        folder: a checkpoint or Hub id, as [`load`] takes it.
+        output: a folder, made if there is none.
+
+    Raises:
+        InputError: for a model that no Auto class loads.
+    """
+    model: Any = load(folder)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    auto_class = _auto_class(model)
+    output = Path(output)
+    with made_folder(output):
+        base_model, base_config = type(model).__name__, type(model.config).__name__
+        names = {
+            "config": f"Lolcats{base_config}",
+            "base_config": base_config,
+            "model": f"Lolcats{base_model}",
+            "base_model": base_model,
+            "model_type": f"lolcats_{model.config.model_type}",
+        }
+        code = Path(modeling_lolcats.__file__).read_text(encoding="utf-8")
+        code = code.replace("import torch\n", "import torch\nimport transformers\n", 1)
+        model.save_pretrained(output)
+        with write_then_rename(output / "modeling_lolcats.py") as partial:
+            partial.write_text(code + _CLASSES.format(**names), encoding="utf-8")
+        config = read_json(output / "config.json") | {
+            "model_type": names["model_type"],
+            "architectures": [names["model"]],
+            "auto_map": {
+                "AutoConfig": f"modeling_lolcats.{names['config']}",
+                auto_class: f"modeling_lolcats.{names['model']}",
+            },
+            "lolcats": _travelling(model),
+        }
+        write_json(output / "config.json", config)
+        _copy_tokenizer(str(model.config._name_or_path), output)
+
+
+def _travelling(model: PreTrainedModel) -> dict[str, Any]:
+    """What the exported class needs to make its attention linear."""
+    layers = modeling_lolcats.attention_layers(model)
+    attention = {}
+    for name, own in layers.items():
+        heads, head_dim, feature_size = own.query_map.shape
+        attention[name] = {"heads": heads, "head_dim": head_dim, "feature_size": feature_size, "causal": own.causal}
+    return {"window": next(iter(layers.values())).window, "attention": attention}
+
+
+def _auto_class(model: nn.Module) -> str:
+    """The name of the Auto class that loads a model."""
+    for auto_class in _AUTO_CLASSES:
+        if auto_class._model_mapping.get(type(model.config), None) is type(model):
+            return auto_class.__name__
+    raise InputError(f"{type(model).__name__}: expected a model of AutoModelForCausalLM or another Auto class")
+
+
+def _copy_tokenizer(base: str, output: Path) -> None:
+    """The tokenizer of the base model, if it has one."""
+    try:
+        AutoTokenizer.from_pretrained(base).save_pretrained(output)
+    except Exception:  # the tokenizers' classes have many kinds for files that are not there
+        print(f"{output}: without a tokenizer, {base} has none")

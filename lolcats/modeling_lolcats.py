@@ -1,0 +1,554 @@
+"""Linear attention learned from a model's own softmax attention: LoLCATs (Zhang et al. 2024, arXiv 2410.10254).
+
+Feature maps (section 3.1; Hedgehog, arXiv 2402.04347) and a sliding window (section 3.3) replace the softmax over all
+keys: query n sees the keys of a window by their exponentials and all others by a product of features,
+
+    y_n = ( sum_{j in window} g exp(q_n k_j s - c_n) v_j + phi(q_n) sum_{j outside} phi(k_j)^T v_j ) / (same of v = 1)
+
+with phi(x) = [softmax(x W), softmax(-x W)], a gate g in (0, 1) for each head, the model's own scale s, and c_n the
+largest exponent of the window. A decoder's window is the last w positions and "outside" is before it; an encoder's is
+|n - j| < w and outside is on both sides. The features outside are summed once, so that time is linear in length and
+what a decoder has to remember does not grow.
+
+This file needs torch and transformers only: it travels with exported checkpoints.
+
+Glossary: b batch, h query heads, l length, d head size, e head size of values, f feature size, w window, c chunk
+length, m keys that a chunk of queries sees one by one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import bidirectional_mask_function, causal_mask_function, sdpa_mask
+
+LINEAR = "lolcats"  # attention implementation: what was learned
+TEACHER = "lolcats_teacher"  # the model's own attention, which those who learn from it observe
+SOFTMAX = "sdpa"
+_PLAIN_MASKS = (causal_mask_function, bidirectional_mask_function)
+_UNSUPPORTED = {
+    "softcap": "soft caps of attention logits",
+    "s_aux": "attention sinks",
+    "position_bias": "a position bias of attention logits",
+    "cache": "a paged cache",
+    "output_attentions": "output_attentions",
+}
+_CHUNK = 128
+_MOST_ELEMENTS = 1 << 22  # of a matrix of attention weights, (b, h, chunks, c, m)
+
+
+class UnsupportedAttentionError(NotImplementedError):
+    """Something that linear attention cannot do, by its name."""
+
+
+# ── Mathematics ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def feature_map(x: Tensor, weight: Tensor) -> Tensor:
+    """phi(x) = [softmax(x W), softmax(-x W)], at least 1e-12 (section 3.1).
+
+    Args:
+        x: queries or keys, (b, h, l, d).
+        weight: W, (h, d, f).
+
+    Returns:
+        (b, h, l, 2f).
+    """
+    projected = x @ weight  # (b, h, l, f)
+    return torch.cat([projected.softmax(-1), (-projected).softmax(-1)], dim=-1).clamp_min(1e-12)
+
+
+def attention_weights(
+    q: Tensor, k: Tensor, phi_q: Tensor, phi_k: Tensor, gate: Tensor, scale: float, inside: Tensor, outside: Tensor
+) -> Tensor:
+    """Weights of keys that are seen one by one, before normalisation.
+
+    Args:
+        q, phi_q: (..., c, d), (..., c, 2f).
+        k, phi_k: (..., m, d), (..., m, 2f).
+        gate: broadcasts to (..., 1, 1).
+        inside, outside: which keys are in the window of a query and which are not; those in neither are not seen,
+            (..., c, m).
+
+    Returns:
+        (..., c, m).
+    """
+    logits = (q @ k.mT * scale).masked_fill(~inside, -torch.inf)
+    largest = logits.amax(-1, keepdim=True)
+    largest = largest.masked_fill(largest == -torch.inf, 0.0)  # of a query that has no key in its window, a pad
+    return gate * (logits - largest).exp() + (phi_q @ phi_k.mT).masked_fill(~outside, 0.0)
+
+
+def quadratic(
+    q: Tensor,
+    k: Tensor,
+    phi_q: Tensor,
+    phi_k: Tensor,
+    gate: Tensor,
+    scale: float,
+    window: int,
+    causal: bool,
+    real: Tensor,
+) -> Tensor:
+    """All attention weights, normalised: the definition, in quadratic time. The queries are the last of the keys.
+
+    Args:
+        real: which keys are no pads, (b, l).
+
+    Returns:
+        (b, h, queries, l).
+    """
+    positions = torch.arange(k.shape[-2], device=k.device)
+    distance = positions[k.shape[-2] - q.shape[-2] :, None] - positions
+    near, seen = _near(distance, window, causal), real[:, None, None]
+    outside = (distance >= window) if causal else ~near
+    weights = attention_weights(q, k, phi_q, phi_k, gate[:, None, None], scale, near & seen, outside & seen)
+    return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def _near(distance: Tensor, window: int, causal: bool) -> Tensor:
+    return ((distance >= 0) if causal else (distance > -window)) & (distance < window)
+
+
+class LinearState:
+    """What is outside the windows of all later queries, summed.
+
+    Attributes:
+        values: sum of phi(k_j)^T v_j, (b, h, 2f, e).
+        norms: sum of phi(k_j), (b, h, 2f).
+    """
+
+    def __init__(self, values: Tensor, norms: Tensor) -> None:
+        self.values, self.norms = values, norms
+
+    @classmethod
+    def of(cls, phi_k: Tensor, v: Tensor) -> "LinearState":
+        return cls(phi_k.mT @ v, phi_k.sum(-2))
+
+    def __add__(self, other: "LinearState") -> "LinearState":
+        return LinearState(self.values + other.values, self.norms + other.norms)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "LinearState":
+        return LinearState(function(self.values), function(self.norms))
+
+
+def chunked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    phi_q: Tensor,
+    phi_k: Tensor,
+    gate: Tensor,
+    scale: float,
+    window: int,
+    causal: bool,
+    real: Tensor,
+    state: LinearState | None = None,
+) -> Tensor:
+    """The outputs of all queries in linear time.
+
+    Chunks of c queries see the keys from w - 1 before the chunk to its end (an encoder: to w - 1 after it) one by one,
+    and the sums of the features of all keys before (and after) those.
+
+    Args:
+        q, k, v: (b, h, queries, d), (b, h, keys, d), (b, h, keys, e). The queries are the last of the keys; an encoder
+            has as many of both.
+        phi_q, phi_k: their features; those of pads are zero.
+        gate: (h,).
+        real: which keys are no pads, (b, keys).
+        state: what a decoder saw before these keys.
+
+    Returns:
+        (b, h, queries, e).
+    """
+    length, margin = q.shape[-2], window - 1
+    size = min(_CHUNK, length)
+    count = -(-length // size)
+    spare = count * size - length
+    q, phi_q = (_pad(x, 0, spare).unflatten(-2, (count, size)) for x in (q, phi_q))  # (b, h, count, c, ·)
+    before, after = margin - (k.shape[-2] - length), spare + (0 if causal else margin)
+    k, v, phi_k = (_pad(x, before, after) for x in (k, v, phi_k))
+    real = F.pad(real, (before, after))
+    prefix = _sums(phi_k[..., : count * size, :], v[..., : count * size, :], size, state)
+    suffix = None if causal else _sums(phi_k[..., 2 * margin :, :], v[..., 2 * margin :, :], size, None, backward=True)
+    band = size + (margin if causal else 2 * margin)
+    k, v, phi_k = (x.unfold(-2, band, size).mT for x in (k, v, phi_k))  # (b, h, count, m, ·)
+    distance = torch.arange(size, device=q.device)[:, None] + margin - torch.arange(band, device=q.device)
+    near = _near(distance, window, causal)
+    outside = (distance >= window) if causal else ~near
+    seen = real.unfold(-1, band, size)[:, None, :, None]  # (b, 1, count, 1, m)
+    group = max(1, _MOST_ELEMENTS // (q.shape[0] * q.shape[1] * size * band))
+    outputs = []
+    for start in range(0, count, group):
+        part = slice(start, start + group)
+        weights = attention_weights(
+            q[:, :, part],
+            k[:, :, part],
+            phi_q[:, :, part],
+            phi_k[:, :, part],
+            gate[:, None, None, None],
+            scale,
+            near & seen[:, :, part],
+            outside & seen[:, :, part],
+        )
+        above, below = weights @ v[:, :, part], weights.sum(-1, keepdim=True)
+        for sums in (prefix, suffix):
+            if sums is not None:
+                above = above + phi_q[:, :, part] @ sums.values[:, :, part]
+                below = below + phi_q[:, :, part] @ sums.norms[:, :, part, :, None]
+        outputs.append(above / below.clamp_min(torch.finfo(below.dtype).tiny))
+    return torch.cat(outputs, dim=2).flatten(2, 3)[..., :length, :]
+
+
+def _pad(x: Tensor, before: int, after: int) -> Tensor:
+    return F.pad(x, (0, 0, before, after))
+
+
+def _sums(phi_k: Tensor, v: Tensor, size: int, state: LinearState | None, backward: bool = False) -> LinearState:
+    """For each chunk the sums over all chunks before it (after it), (b, h, count, 2f, e) and (b, h, count, 2f)."""
+    phi_k, v = (x.unflatten(-2, (-1, size)) for x in (phi_k, v))
+    chunks = LinearState.of(phi_k, v)
+
+    def exclusive(x: Tensor, first: Tensor | None) -> Tensor:
+        if backward:
+            return F.pad(x[:, :, 1:].flip(2).cumsum(2).flip(2), (0, 0) * (x.dim() - 3) + (0, 1))
+        first = torch.zeros_like(x[:, :, :1]) if first is None else first[:, :, None]
+        return torch.cat([first, x[:, :, :-1]], dim=2).cumsum(2)
+
+    initial = (None, None) if state is None else (state.values, state.norms)
+    return LinearState(exclusive(chunks.values, initial[0]), exclusive(chunks.norms, initial[1]))
+
+
+def recurrent(
+    q: Tensor, k: Tensor, v: Tensor, phi_q: Tensor, gate: Tensor, scale: float, real: Tensor, state: LinearState
+) -> Tensor:
+    """The output of one query from the keys of its window and the sums over all before.
+
+    Args:
+        q, phi_q: (b, h, 1, d), (b, h, 1, 2f).
+        k, v, real: of the window, at most w, the query's own last, (b, h, w, d), (b, h, w, e), (b, w).
+
+    Returns:
+        (b, h, 1, e).
+    """
+    inside = real[:, None, None]
+    logits = (q @ k.mT * scale).masked_fill(~inside, -torch.inf)
+    largest = logits.amax(-1, keepdim=True)
+    weights = gate[:, None, None] * (logits - largest.masked_fill(largest == -torch.inf, 0.0)).exp()
+    above = weights @ v + phi_q @ state.values
+    below = weights.sum(-1, keepdim=True) + phi_q @ state.norms[..., None]
+    return above / below.clamp_min(torch.finfo(below.dtype).tiny)
+
+
+# ── What is learned, and what is remembered ──────────────────────────────────────────────────────────────────────────
+
+
+class LolcatsAttention(nn.Module):
+    """The feature maps and gates of one attention layer, of which it is the child `lolcats`.
+
+    Args:
+        heads: query heads.
+        head_dim: size of their queries and keys.
+        feature_size: f.
+        window: w.
+        causal: whether this is a layer of a decoder.
+    """
+
+    def __init__(self, heads: int, head_dim: int, feature_size: int, window: int, causal: bool) -> None:
+        super().__init__()
+        self.window, self.causal = window, causal
+        self.linear = True  # without it only the window is seen
+        self.query_map = nn.Parameter(torch.empty(heads, head_dim, feature_size))
+        self.key_map = nn.Parameter(torch.empty(heads, head_dim, feature_size))
+        self.gate = nn.Parameter(torch.empty(heads))
+        self.cache_layer: LolcatsCacheLayer | None = None  # of the forward that is under way
+        self.observer: Callable[..., None] | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Both maps pick coordinates, a head's first f (again from the first where it has fewer); gates are 0.1."""
+        _, head_dim, feature_size = self.query_map.shape
+        start = torch.eye(head_dim).repeat(1, -(-feature_size // head_dim))[:, :feature_size]
+        with torch.no_grad():
+            self.query_map.copy_(start.expand_as(self.query_map))
+            self.key_map.copy_(start.expand_as(self.key_map))
+            self.gate.fill_(torch.logit(torch.tensor(0.1)))
+
+    def features(self, q: Tensor, k: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """phi(q) and phi(k); that of pads is zero."""
+        phi_q, phi_k = feature_map(q, self.query_map.to(q.dtype)), feature_map(k, self.key_map.to(k.dtype))
+        return phi_q, phi_k * (real[:, None, :, None] if self.linear else 0.0)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+        """Attention in linear time.
+
+        Args:
+            q: queries after the rotary embedding, (b, h, queries, d).
+            k, v: keys and values, of as many heads or of groups of them, those in the cache first.
+            scale: of the products of queries and keys.
+            mask: 1 for tokens and 0 for pads, (b, keys or more); the last are those of the keys.
+
+        Returns:
+            (b, h, queries, e).
+        """
+        layer, self.cache_layer = self.cache_layer, None
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        real = real_keys(k, mask)
+        q, k, v = q.to(dtype), *(repeat_heads(x, q.shape[1]).to(dtype) for x in (k, v))
+        phi_q, phi_k = self.features(q, k, real)
+        gate = self.gate.to(dtype).sigmoid()
+        state = None if layer is None else layer.state
+        if q.shape[-2] == 1 and state is not None:
+            output = recurrent(q, k, v, phi_q, gate, scale, real, state)
+        else:
+            output = chunked(q, k, v, phi_q, phi_k, gate, scale, self.window, self.causal, real, state)
+        if layer is not None:
+            leaving = max(0, k.shape[-2] - self.window + 1)
+            layer.add(LinearState.of(phi_k[..., :leaving, :], v[..., :leaving, :]))
+        return output
+
+    def weights(self, q: Tensor, k: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+        """The attention weights that [`forward`] applies without forming them, (b, h, queries, keys)."""
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        real = real_keys(k, mask)
+        q, k = q.to(dtype), repeat_heads(k, q.shape[1]).to(dtype)
+        gate = self.gate.to(dtype).sigmoid()
+        return quadratic(q, k, *self.features(q, k, real), gate, scale, self.window, self.causal, real)
+
+
+def softmax_weights(own: LolcatsAttention, q: Tensor, k: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """The attention weights of the model itself, (b, h, queries, keys)."""
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    seen = real_keys(k, mask)[:, None, None]
+    if own.causal:
+        seen = seen & torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+    logits = q.to(dtype) @ repeat_heads(k, q.shape[1]).to(dtype).mT * scale
+    return logits.masked_fill(~seen, torch.finfo(dtype).min).softmax(-1)
+
+
+def real_keys(k: Tensor, mask: Tensor | None) -> Tensor:
+    """Which keys are no pads, (b, l)."""
+    if mask is None:
+        return torch.ones(k.shape[0], k.shape[-2], dtype=torch.bool, device=k.device)
+    return mask[:, mask.shape[-1] - k.shape[-2] :].bool()
+
+
+def repeat_heads(x: Tensor, heads: int) -> Tensor:
+    """Keys or values of groups of heads, once for each query head."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+class LolcatsCacheLayer(CacheLayerMixin):
+    """What a decoder's layer remembers: the last w - 1 keys and values, and the sums over all before.
+
+    Its size does not depend on how many tokens were seen.
+    """
+
+    is_sliding = False
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window, self.seen = window, 0
+        self.state: LinearState | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Appends keys and values; returns those of the window before, and the new ones."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.seen += key_states.shape[-2]
+        keys, values = torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+        start = max(0, keys.shape[-2] - self.window + 1)
+        self.keys, self.values = keys[:, :, start:].clone(), values[:, :, start:].clone()  # a view would keep it all
+        return keys, values
+
+    def add(self, leaving: LinearState) -> None:
+        """Adds keys that no later query has in its window."""
+        self.state = leaving if self.state is None else self.state + leaving
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.seen + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.seen
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def crop(self, tokens_to_remove: int) -> None:
+        raise UnsupportedAttentionError("a cache of sums cannot be cropped, which assisted decoding does")
+
+    def _apply(self, function: Callable[[Tensor], Tensor]) -> None:
+        if self.is_initialized:
+            self.keys, self.values = function(self.keys), function(self.values)
+            self.state = None if self.state is None else self.state.map(function)
+
+    def offload(self) -> None:
+        self._apply(lambda x: x.to("cpu", non_blocking=True))
+
+    def prefetch(self) -> None:
+        self._apply(lambda x: x.to(self.device, non_blocking=True))
+
+    def reset(self) -> None:
+        self.keys, self.values, self.state = None, None, None  # type: ignore[assignment]
+        self.is_initialized, self.seen = False, 0
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self._apply(lambda x: x.index_select(0, beam_idx.to(x.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._apply(lambda x: x.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self._apply(lambda x: x[indices])
+
+
+# ── The interface of transformers ────────────────────────────────────────────────────────────────────────────────────
+
+
+def attach(model: PreTrainedModel, window: int, layers: dict[str, dict[str, Any]]) -> None:
+    """Gives attention modules their maps and makes the model use them.
+
+    Args:
+        layers: arguments of [`LolcatsAttention`] for each attention module, by its name in the model.
+    """
+    for name, sizes in layers.items():
+        module = model.get_submodule(name)
+        weight = next(module.parameters())
+        module.lolcats = LolcatsAttention(window=window, **sizes).to(weight.device)
+        module.register_forward_pre_hook(_hand_over_cache, with_kwargs=True)
+    set_implementation(model, LINEAR)
+
+
+def set_implementation(model: PreTrainedModel, name: str) -> None:
+    """Makes a model and the models in it use an attention implementation."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            module.config._attn_implementation = name
+
+
+def attention_layers(model: nn.Module) -> dict[str, LolcatsAttention]:
+    """The maps of a model by the names of their attention modules."""
+    return {
+        name.removesuffix(".lolcats"): module
+        for name, module in model.named_modules()
+        if isinstance(module, LolcatsAttention)
+    }
+
+
+def _hand_over_cache(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Gives the maps of a module its layer of the cache, which the attention function is not told of."""
+    if module.config._attn_implementation != LINEAR:
+        return
+    cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
+    if cache is not None:
+        module.lolcats.cache_layer = _cache_layer(cache, module.layer_idx, module.lolcats)
+
+
+def _cache_layer(cache: Cache, index: int, own: LolcatsAttention) -> LolcatsCacheLayer:
+    """The layer of a cache, put there if the cache is new."""
+    if not own.causal:
+        raise UnsupportedAttentionError("a cache in an encoder")
+    while len(cache.layers) <= index and cache.layer_class_to_replicate is not None:
+        cache.layers.append(cache.layer_class_to_replicate())
+    layer = cache.layers[index]
+    if not isinstance(layer, LolcatsCacheLayer):
+        if type(layer) is not DynamicLayer:
+            raise UnsupportedAttentionError(f"a cache other than DynamicCache ({type(layer).__name__})")
+        if layer.get_seq_length():
+            raise UnsupportedAttentionError("a cache that another attention has filled; begin with a new one")
+        layer = cache.layers[index] = LolcatsCacheLayer(own.window)
+    return layer
+
+
+def linear_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function `lolcats`: linear where a module has maps, the softmax elsewhere. There is no dropout of
+    attention weights, which are never formed."""
+    own = getattr(module, "lolcats", None)
+    if own is None:
+        return softmax_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    check_call(attention_mask, kwargs)
+    if key.shape[-2] != query.shape[-2] and own.cache_layer is None:
+        raise UnsupportedAttentionError("cross-attention")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    output = own(query, key, value, scale, attention_mask)
+    return output.to(value.dtype).transpose(1, 2).contiguous(), None
+
+
+def teacher_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function `lolcats_teacher`: the softmax everywhere, shown to the observers of modules with maps."""
+    output, weights = softmax_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    own = getattr(module, "lolcats", None)
+    if own is not None and own.observer is not None:
+        check_call(attention_mask, kwargs)
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        own.observer(own, query, key, value, scale, attention_mask, output.transpose(1, 2))
+    return output, weights
+
+
+def softmax_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Any]:
+    """The model's own attention, given a mask of [`plain_mask`]."""
+    if attention_mask is not None and attention_mask.dim() == 2:
+        queries, keys = query.shape[-2], key.shape[-2]
+        attention_mask = sdpa_mask(
+            batch_size=query.shape[0],
+            q_length=queries,
+            kv_length=keys,
+            q_offset=keys - queries,
+            mask_function=causal_mask_function if module.is_causal else bidirectional_mask_function,
+            attention_mask=attention_mask.bool(),
+            allow_is_causal_skip=False,
+            device=query.device,
+        )
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+def plain_mask(
+    *args: Any, mask_function: Callable = causal_mask_function, attention_mask: Tensor | None = None, **kwargs: Any
+) -> Tensor | None:
+    """The mask of pads, (b, keys), where that says all; a mask with more structure is (b, 1, queries, keys)."""
+    if mask_function in _PLAIN_MASKS:
+        return attention_mask
+    kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    return sdpa_mask(*args, mask_function=mask_function, attention_mask=attention_mask, **kwargs)
+
+
+def check_call(attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
+    """Raises UnsupportedAttentionError for what linear attention cannot do."""
+    for name, meaning in _UNSUPPORTED.items():
+        if kwargs.get(name) is not None and kwargs[name] is not False:
+            raise UnsupportedAttentionError(meaning)
+    if attention_mask is not None and attention_mask.dim() == 4:
+        raise UnsupportedAttentionError("a 4D attention mask, or packed sequences (position_ids that start again)")
+
+
+for _name, _function in ((LINEAR, linear_attention), (TEACHER, teacher_attention)):
+    AttentionInterface.register(_name, _function)
+    AttentionMaskInterface.register(_name, plain_mask)
