@@ -17,7 +17,7 @@ class LolcatsConfig:
     Args:
         window: keys that a query sees by their exponentials: the last `window` of a decoder, `window - 1` on each side
             of an encoder. The longer, the closer to the model; time and a decoder's memory grow with it.
-        feature_size: f of the feature maps, which have 2f features; by default the size of a head.
+        feature_size: f of the feature maps, which have 2f features; by default the size of a head, at least 64.
         layers: "all" attention layers, or the numbers of some, from 0 in the order of the model. The others stay.
         attention: of each layer made linear, by its name in the model, the arguments of [`LolcatsAttention`]; filled in
             by [`linearize`].

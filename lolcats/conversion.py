@@ -25,6 +25,7 @@ from .modeling_lolcats import (
 
 _PROBE = "lolcats_probe"
 _PROBE_LENGTH = 4
+_MIN_FEATURES = 64
 _CAUSAL, _BIDIRECTIONAL, _STRUCTURED = range(3)
 
 
@@ -70,7 +71,7 @@ def linearize(model: nn.Module, config: LolcatsConfig | None = None) -> LolcatsC
         each.name: {
             "heads": each.heads,
             "head_dim": each.head_dim,
-            "feature_size": config.feature_size or each.head_dim,
+            "feature_size": config.feature_size or max(each.head_dim, _MIN_FEATURES),
             "causal": each.mask == _CAUSAL,
         }
         for each in chosen

@@ -271,12 +271,11 @@ class LolcatsAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Both maps pick coordinates, a head's first f (again from the first where it has fewer); gates are 0.1."""
-        _, head_dim, feature_size = self.query_map.shape
-        start = torch.eye(head_dim).repeat(1, -(-feature_size // head_dim))[:, :feature_size]
+        """Both maps begin as the same random one, so that a query is close to the keys that it resembles; gates are
+        0.1."""
         with torch.no_grad():
-            self.query_map.copy_(start.expand_as(self.query_map))
-            self.key_map.copy_(start.expand_as(self.key_map))
+            self.key_map.normal_(std=self.key_map.shape[1] ** -0.5)
+            self.query_map.copy_(self.key_map)
             self.gate.fill_(torch.logit(torch.tensor(0.1)))
 
     def features(self, q: Tensor, k: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
