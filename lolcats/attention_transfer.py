@@ -37,14 +37,14 @@ class TransferArguments:
 
 
 class _Learner:
-    """The optimizer of one layer, and its losses."""
+    """The optimizer of one layer, and its errors."""
 
     def __init__(self, own: LolcatsAttention, settings: TransferArguments) -> None:
         self.weight_loss = settings.weight_loss
         self.parameters = list(own.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, settings.learning_rate, weight_decay=0.0)
         self.schedule = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.0, settings.steps)
-        self.losses: list[Tensor] = []
+        self.errors: list[Tensor] = []
 
     def observe(
         self,
@@ -59,11 +59,10 @@ class _Learner:
         """Adds the gradients of this layer: nothing flows to other layers, so that each can be trained alone."""
         with torch.enable_grad():
             q, k, v = q.detach(), k.detach(), v.detach()
-            loss = output_error(own(q, k, v, scale, mask), teacher.detach(), k, mask)
-            if self.weight_loss:
-                loss = loss + self.weight_loss * weight_error(own, q, k, scale, mask)
+            error = output_error(own(q, k, v, scale, mask), teacher.detach(), k, mask)
+            loss = error + self.weight_loss * weight_error(own, q, k, scale, mask) if self.weight_loss else error
             loss.backward()
-        self.losses.append(loss.detach())
+        self.errors.append(error.detach())
 
     def step(self, accelerator: Accelerator) -> None:
         for parameter in self.parameters:
@@ -106,7 +105,7 @@ def transfer(model: nn.Module, batches: Iterable[dict[str, Tensor]], settings: T
                     learner.step(accelerator)
                 bar.update()
                 bar.set_postfix(
-                    error=f"{sum(float(each.losses[-1]) for each in learners.values()) / len(learners):.4g}"
+                    error=f"{sum(float(each.errors[-1]) for each in learners.values()) / len(learners):.4g}"
                 )
     finally:
         for name in learners:
@@ -117,7 +116,7 @@ def transfer(model: nn.Module, batches: Iterable[dict[str, Tensor]], settings: T
     if bar.n < settings.steps:
         raise InputError(f"expected {settings.steps} batches, got {bar.n}")
     last = max(1, settings.steps // 10)
-    return {name: float(torch.stack(learner.losses[-last:]).mean()) for name, learner in learners.items()}
+    return {name: float(torch.stack(learner.errors[-last:]).mean()) for name, learner in learners.items()}
 
 
 @torch.no_grad()

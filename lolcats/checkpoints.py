@@ -10,7 +10,6 @@ There is no config.json, so that a plain `from_pretrained` fails and never gives
 from pathlib import Path
 from typing import Any
 
-import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,6 +17,7 @@ from transformers import PreTrainedModel
 from lyra.errors import InputError, one_line
 from lyra.files import made_folder, write_then_rename
 
+from .base_models import load_base
 from .configuration_lolcats import LolcatsConfig
 from .conversion import base_of
 from .modeling_lolcats import attach, attention_layers
@@ -60,13 +60,9 @@ def load(folder: str | Path, **kwargs: Any) -> PreTrainedModel:
     """
     folder = _local(folder)
     config = LolcatsConfig.load(folder)
-    model_class = getattr(transformers, str(config.base_class), None)
-    if model_class is None or config.base_model is None:
-        raise InputError(f"{folder}: expected base_model and base_class in its config, got {config.base_model!r}")
-    try:
-        model = model_class.from_pretrained(config.base_model, revision=config.base_revision, **kwargs)
-    except OSError as error:
-        raise InputError(f"{folder}: its base model {config.base_model} cannot be loaded ({one_line(error)})") from None
+    if config.base_model is None:
+        raise InputError(f"{folder}: expected base_model in its config, got None")
+    model = load_base(config.base_model, config.base_revision, **kwargs)
     attach(model, config.window, config.attention)
     _fill(model, folder / WEIGHTS_FILE)
     if (folder / ADAPTER_FOLDER).is_dir():
@@ -74,6 +70,11 @@ def load(folder: str | Path, **kwargs: Any) -> PreTrainedModel:
 
         model = PeftModel.from_pretrained(model, folder / ADAPTER_FOLDER)
     return model.eval()
+
+
+def load_config(folder: str | Path) -> LolcatsConfig:
+    """The config of a folder or Hub id; raises InputError if it has none."""
+    return LolcatsConfig.load(_local(folder))
 
 
 def _fill(model: PreTrainedModel, file: Path) -> None:

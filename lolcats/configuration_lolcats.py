@@ -23,7 +23,6 @@ class LolcatsConfig:
             by [`linearize`].
         base_model: Hub id or folder of the model; filled in by [`linearize`].
         base_revision: commit of it on the Hub.
-        base_class: the class that it was loaded with.
 
     Raises:
         InputError: for a size below 1.
@@ -35,7 +34,6 @@ class LolcatsConfig:
     attention: dict[str, dict[str, Any]] = field(default_factory=dict)
     base_model: str | None = None
     base_revision: str | None = None
-    base_class: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "feature_size"):
@@ -45,6 +43,11 @@ class LolcatsConfig:
         numbers = self.layers if isinstance(self.layers, list) else []
         if self.layers != "all" and not (numbers and all(isinstance(n, int) and n >= 0 for n in numbers)):
             raise InputError(f"layers: expected 'all' or a list of numbers from 0, got {self.layers!r}")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the model is a decoder."""
+        return any(each["causal"] for each in self.attention.values())
 
     def save(self, folder: Path) -> None:
         write_json(folder / CONFIG_FILE, asdict(self))

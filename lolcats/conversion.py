@@ -78,7 +78,6 @@ def linearize(model: nn.Module, config: LolcatsConfig | None = None) -> LolcatsC
     }
     config.base_model = config.base_model or base.config._name_or_path or None
     config.base_revision = config.base_revision or getattr(base.config, "_commit_hash", None)
-    config.base_class = type(base).__name__
     attach(base, config.window, config.attention)
     return config
 

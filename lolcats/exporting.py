@@ -10,7 +10,6 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     PreTrainedModel,
 )
 
@@ -18,6 +17,7 @@ from lyra.errors import InputError
 from lyra.files import made_folder, read_json, write_json, write_then_rename
 
 from . import modeling_lolcats
+from .base_models import load_tokenizer
 from .checkpoints import load
 
 _AUTO_CLASSES: tuple[Any, ...] = (
@@ -114,6 +114,6 @@ def _auto_class(model: nn.Module) -> str:
 def _copy_tokenizer(base: str, output: Path) -> None:
     """The tokenizer of the base model, if it has one."""
     try:
-        AutoTokenizer.from_pretrained(base).save_pretrained(output)
-    except Exception:  # the tokenizers' classes have many kinds for files that are not there
-        print(f"{output}: without a tokenizer, {base} has none")
+        load_tokenizer(base).save_pretrained(output)
+    except InputError as error:
+        print(f"{output}: written without a tokenizer; {error}")
