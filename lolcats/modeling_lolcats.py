@@ -17,7 +17,7 @@ length, m keys that a chunk of queries sees one by one.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ _UNSUPPORTED = {
     "output_attentions": "output_attentions",
 }
 _CHUNK = 128
-_MOST_ELEMENTS = 1 << 22  # of a matrix of attention weights, (b, h, chunks, c, m)
+_SEGMENT = 4096  # queries at a time, so that what is computed on the way stays in the processor's cache
 
 
 class UnsupportedAttentionError(NotImplementedError):
@@ -47,6 +47,21 @@ class UnsupportedAttentionError(NotImplementedError):
 
 
 # ── Mathematics ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Inputs(NamedTuple):
+    """Queries, keys and values of all heads, and features; those of pads are zero.
+
+    Attributes:
+        q, k, v: (b, h, queries, d), (b, h, keys, d), (b, h, keys, e).
+        phi_q, phi_k: (b, h, queries, 2f), (b, h, keys, 2f).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    phi_q: Tensor
+    phi_k: Tensor
 
 
 def feature_map(x: Tensor, weight: Tensor) -> Tensor:
@@ -84,25 +99,17 @@ def attention_weights(
     return gate * (logits - largest).exp() + (phi_q @ phi_k.mT).masked_fill(~outside, 0.0)
 
 
-def quadratic(
-    q: Tensor,
-    k: Tensor,
-    phi_q: Tensor,
-    phi_k: Tensor,
-    gate: Tensor,
-    scale: float,
-    window: int,
-    causal: bool,
-    real: Tensor,
-) -> Tensor:
+def quadratic(inputs: Inputs, gate: Tensor, scale: float, window: int, causal: bool, real: Tensor) -> Tensor:
     """All attention weights, normalised: the definition, in quadratic time. The queries are the last of the keys.
 
     Args:
-        real: which keys are no pads, (b, l).
+        gate: (h,).
+        real: which keys are no pads, (b, keys).
 
     Returns:
-        (b, h, queries, l).
+        (b, h, queries, keys).
     """
+    q, k, _, phi_q, phi_k = inputs
     positions = torch.arange(k.shape[-2], device=k.device)
     distance = positions[k.shape[-2] - q.shape[-2] :, None] - positions
     near, seen = _near(distance, window, causal), real[:, None, None]
@@ -138,71 +145,58 @@ class LinearState:
 
 
 def chunked(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    phi_q: Tensor,
-    phi_k: Tensor,
+    inputs: Inputs,
     gate: Tensor,
     scale: float,
     window: int,
     causal: bool,
     real: Tensor,
-    state: LinearState | None = None,
+    left: int = 0,
+    before: LinearState | None = None,
+    after: LinearState | None = None,
 ) -> Tensor:
-    """The outputs of all queries in linear time.
+    """The outputs of consecutive queries in linear time.
 
     Chunks of c queries see the keys from w - 1 before the chunk to its end (an encoder: to w - 1 after it) one by one,
     and the sums of the features of all keys before (and after) those.
 
     Args:
-        q, k, v: (b, h, queries, d), (b, h, keys, d), (b, h, keys, e). The queries are the last of the keys; an encoder
-            has as many of both.
-        phi_q, phi_k: their features; those of pads are zero.
+        inputs: keys are those of the queries, with up to w - 1 more before them and, of an encoder, after them.
         gate: (h,).
         real: which keys are no pads, (b, keys).
-        state: what a decoder saw before these keys.
+        left: how many keys come before that of the first query.
+        before, after: the sums over what is further away than these keys.
 
     Returns:
         (b, h, queries, e).
     """
+    q, k, v, phi_q, phi_k = inputs
     length, margin = q.shape[-2], window - 1
     size = min(_CHUNK, length)
     count = -(-length // size)
     spare = count * size - length
     q, phi_q = (_pad(x, 0, spare).unflatten(-2, (count, size)) for x in (q, phi_q))  # (b, h, count, c, ·)
-    before, after = margin - (k.shape[-2] - length), spare + (0 if causal else margin)
-    k, v, phi_k = (_pad(x, before, after) for x in (k, v, phi_k))
-    real = F.pad(real, (before, after))
-    prefix = _sums(phi_k[..., : count * size, :], v[..., : count * size, :], size, state)
-    suffix = None if causal else _sums(phi_k[..., 2 * margin :, :], v[..., 2 * margin :, :], size, None, backward=True)
+    ends = (margin - left, spare + (0 if causal else margin) - (k.shape[-2] - left - length))
+    k, v, phi_k = (_pad(x, *ends) for x in (k, v, phi_k))
+    real = F.pad(real, ends)
+    prefix = _sums(phi_k[..., : count * size, :], v[..., : count * size, :], size, before)
     band = size + (margin if causal else 2 * margin)
+    all_sums = [prefix]
+    if not causal:
+        all_sums.append(_sums(phi_k[..., 2 * margin :, :], v[..., 2 * margin :, :], size, after, backward=True))
     k, v, phi_k = (x.unfold(-2, band, size).mT for x in (k, v, phi_k))  # (b, h, count, m, ·)
     distance = torch.arange(size, device=q.device)[:, None] + margin - torch.arange(band, device=q.device)
     near = _near(distance, window, causal)
     outside = (distance >= window) if causal else ~near
     seen = real.unfold(-1, band, size)[:, None, :, None]  # (b, 1, count, 1, m)
-    group = max(1, _MOST_ELEMENTS // (q.shape[0] * q.shape[1] * size * band))
-    outputs = []
-    for start in range(0, count, group):
-        part = slice(start, start + group)
-        weights = attention_weights(
-            q[:, :, part],
-            k[:, :, part],
-            phi_q[:, :, part],
-            phi_k[:, :, part],
-            gate[:, None, None, None],
-            scale,
-            near & seen[:, :, part],
-            outside & seen[:, :, part],
-        )
-        above, below = weights @ v[:, :, part], weights.sum(-1, keepdim=True)
-        for sums in (prefix, suffix):
-            if sums is not None:
-                above = above + phi_q[:, :, part] @ sums.values[:, :, part]
-                below = below + phi_q[:, :, part] @ sums.norms[:, :, part, :, None]
-        outputs.append(above / below.clamp_min(torch.finfo(below.dtype).tiny))
-    return torch.cat(outputs, dim=2).flatten(2, 3)[..., :length, :]
+    gate = gate[:, None, None, None]
+    weights = attention_weights(q, k, phi_q, phi_k, gate, scale, near & seen, outside & seen)
+    above, below = weights @ v, weights.sum(-1, keepdim=True)
+    for sums in all_sums:
+        above = above + phi_q @ sums.values
+        below = below + phi_q @ sums.norms[..., None]
+    output = above / below.clamp_min(torch.finfo(below.dtype).tiny)
+    return output.flatten(2, 3)[..., :length, :]
 
 
 def _pad(x: Tensor, before: int, after: int) -> Tensor:
@@ -210,32 +204,27 @@ def _pad(x: Tensor, before: int, after: int) -> Tensor:
 
 
 def _sums(phi_k: Tensor, v: Tensor, size: int, state: LinearState | None, backward: bool = False) -> LinearState:
-    """For each chunk the sums over all chunks before it (after it), (b, h, count, 2f, e) and (b, h, count, 2f)."""
+    """For each chunk the sums over a state and all chunks before it (after it), (b, h, count, 2f, e) of values."""
     phi_k, v = (x.unflatten(-2, (-1, size)) for x in (phi_k, v))
     chunks = LinearState.of(phi_k, v)
 
     def exclusive(x: Tensor, first: Tensor | None) -> Tensor:
-        if backward:
-            return F.pad(x[:, :, 1:].flip(2).cumsum(2).flip(2), (0, 0) * (x.dim() - 3) + (0, 1))
         first = torch.zeros_like(x[:, :, :1]) if first is None else first[:, :, None]
+        if backward:
+            return torch.cat([x[:, :, 1:], first], dim=2).flip(2).cumsum(2).flip(2)
         return torch.cat([first, x[:, :, :-1]], dim=2).cumsum(2)
 
-    initial = (None, None) if state is None else (state.values, state.norms)
-    return LinearState(exclusive(chunks.values, initial[0]), exclusive(chunks.norms, initial[1]))
+    values, norms = (None, None) if state is None else (state.values, state.norms)
+    return LinearState(exclusive(chunks.values, values), exclusive(chunks.norms, norms))
 
 
-def recurrent(
-    q: Tensor, k: Tensor, v: Tensor, phi_q: Tensor, gate: Tensor, scale: float, real: Tensor, state: LinearState
-) -> Tensor:
-    """The output of one query from the keys of its window and the sums over all before.
-
-    Args:
-        q, phi_q: (b, h, 1, d), (b, h, 1, 2f).
-        k, v, real: of the window, at most w, the query's own last, (b, h, w, d), (b, h, w, e), (b, w).
+def recurrent(inputs: Inputs, gate: Tensor, scale: float, real: Tensor, state: LinearState) -> Tensor:
+    """The output of one query from the keys of its window, its own the last, and the sums over all before.
 
     Returns:
         (b, h, 1, e).
     """
+    q, k, v, phi_q, _ = inputs
     inside = real[:, None, None]
     logits = (q @ k.mT * scale).masked_fill(~inside, -torch.inf)
     largest = logits.amax(-1, keepdim=True)
@@ -278,11 +267,6 @@ class LolcatsAttention(nn.Module):
             self.query_map.copy_(self.key_map)
             self.gate.fill_(torch.logit(torch.tensor(0.1)))
 
-    def features(self, q: Tensor, k: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """phi(q) and phi(k); that of pads is zero."""
-        phi_q, phi_k = feature_map(q, self.query_map.to(q.dtype)), feature_map(k, self.key_map.to(k.dtype))
-        return phi_q, phi_k * (real[:, None, :, None] if self.linear else 0.0)
-
     def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
         """Attention in linear time.
 
@@ -296,33 +280,73 @@ class LolcatsAttention(nn.Module):
             (b, h, queries, e).
         """
         layer, self.cache_layer = self.cache_layer, None
-        dtype = torch.promote_types(q.dtype, torch.float32)
-        real = real_keys(k, mask)
-        q, k, v = q.to(dtype), *(repeat_heads(x, q.shape[1]).to(dtype) for x in (k, v))
-        phi_q, phi_k = self.features(q, k, real)
-        gate = self.gate.to(dtype).sigmoid()
-        state = None if layer is None else layer.state
+        state, real = None if layer is None else layer.state, real_keys(k, mask)
+        gate = self.gate.to(working_dtype(q)).sigmoid()
         if q.shape[-2] == 1 and state is not None:
-            output = recurrent(q, k, v, phi_q, gate, scale, real, state)
+            inputs = self._prepare(q, k, v, real)
+            output = recurrent(inputs, gate, scale, real, state)
+            state = _add(state, inputs, k.shape[-2] - self.window + 1)
         else:
-            output = chunked(q, k, v, phi_q, phi_k, gate, scale, self.window, self.causal, real, state)
+            output, state = self._segments(q, k, v, gate, scale, real, state)
         if layer is not None:
-            leaving = max(0, k.shape[-2] - self.window + 1)
-            layer.add(LinearState.of(phi_k[..., :leaving, :], v[..., :leaving, :]))
+            layer.state = state
         return output
+
+    def _segments(
+        self, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, scale: float, real: Tensor, state: LinearState | None
+    ) -> tuple[Tensor, LinearState | None]:
+        """The outputs of all queries, a segment at a time, and the sums over what is outside all later windows."""
+        margin, total = self.window - 1, k.shape[-2]
+        past = total - q.shape[-2]
+        starts = range(0, q.shape[-2], _SEGMENT)
+        after: list[LinearState | None] = [None] * len(starts)
+        if not self.causal:  # from the end: what comes after the keys that a segment sees one by one
+            for i in range(len(starts) - 1, 0, -1):
+                later = slice(starts[i] + margin, starts[i] + _SEGMENT + margin)
+                inputs = self._prepare(q[..., :0, :], k[..., later, :], v[..., later, :], real[:, later])
+                after[i - 1] = _add(after[i], inputs, total)
+        outputs = []
+        for start, later_sums in zip(starts, after, strict=True):
+            end = min(start + _SEGMENT, q.shape[-2])
+            low, high = max(0, past + start - margin), past + end + (0 if self.causal else margin)
+            seen = real[:, low:high]
+            inputs = self._prepare(q[..., start:end, :], k[..., low:high, :], v[..., low:high, :], seen)
+            left = past + start - low
+            settings = (scale, self.window, self.causal, seen, left, state, later_sums)
+            outputs.append(chunked(inputs, gate, *settings))
+            state = _add(state, inputs, past + end - margin - low)
+        return torch.cat(outputs, dim=-2), state
+
+    def _prepare(self, q: Tensor, k: Tensor, v: Tensor, real: Tensor) -> Inputs:
+        """The inputs of all heads, in single precision at least."""
+        dtype = working_dtype(q)
+        q, k, v = q.to(dtype), *(repeat_heads(x, q.shape[1]).to(dtype) for x in (k, v))
+        phi_q, phi_k = feature_map(q, self.query_map.to(dtype)), feature_map(k, self.key_map.to(dtype))
+        return Inputs(q, k, v, phi_q, phi_k * (real[:, None, :, None] if self.linear else 0.0))
 
     def weights(self, q: Tensor, k: Tensor, scale: float, mask: Tensor | None) -> Tensor:
         """The attention weights that [`forward`] applies without forming them, (b, h, queries, keys)."""
-        dtype = torch.promote_types(q.dtype, torch.float32)
         real = real_keys(k, mask)
-        q, k = q.to(dtype), repeat_heads(k, q.shape[1]).to(dtype)
-        gate = self.gate.to(dtype).sigmoid()
-        return quadratic(q, k, *self.features(q, k, real), gate, scale, self.window, self.causal, real)
+        gate = self.gate.to(working_dtype(q)).sigmoid()
+        return quadratic(self._prepare(q, k, k, real), gate, scale, self.window, self.causal, real)
+
+
+def _add(state: LinearState | None, inputs: Inputs, count: int) -> LinearState | None:
+    """A state and the first keys and values of some inputs."""
+    if count <= 0:
+        return state
+    first = LinearState.of(inputs.phi_k[..., :count, :], inputs.v[..., :count, :])
+    return first if state is None else state + first
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """Sums over a whole sequence need single precision at least."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def softmax_weights(own: LolcatsAttention, q: Tensor, k: Tensor, scale: float, mask: Tensor | None) -> Tensor:
     """The attention weights of the model itself, (b, h, queries, keys)."""
-    dtype = torch.promote_types(q.dtype, torch.float32)
+    dtype = working_dtype(q)
     seen = real_keys(k, mask)[:, None, None]
     if own.causal:
         seen = seen & torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
@@ -369,10 +393,6 @@ class LolcatsCacheLayer(CacheLayerMixin):
         start = max(0, keys.shape[-2] - self.window + 1)
         self.keys, self.values = keys[:, :, start:].clone(), values[:, :, start:].clone()  # a view would keep it all
         return keys, values
-
-    def add(self, leaving: LinearState) -> None:
-        """Adds keys that no later query has in its window."""
-        self.state = leaving if self.state is None else self.state + leaving
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.seen + query_length, 0

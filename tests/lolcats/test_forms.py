@@ -69,11 +69,13 @@ def test_quadratic_is_chunked(causal, dtype, tolerance, length, window):
         )
 
 
-def test_groups_of_chunks_change_nothing(monkeypatch):
-    attention, (q, k, v, mask) = layer(False), inputs(1000)
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("size", [3, 64, 250])
+def test_segments_change_nothing(monkeypatch, causal, size):
+    attention, (q, k, v, mask) = layer(causal), inputs(500)
     with torch.no_grad():
         whole = attention(q, k, v, 0.3, mask)
-        monkeypatch.setattr("lolcats.modeling_lolcats._MOST_ELEMENTS", 1)
+        monkeypatch.setattr("lolcats.modeling_lolcats._SEGMENT", size)
         torch.testing.assert_close(attention(q, k, v, 0.3, mask), whole, atol=1e-12, rtol=0)
 
 
