@@ -1,5 +1,6 @@
 """Base models: which class loads one, and what it predicts."""
 
+import importlib.util
 from typing import Any
 
 import transformers
@@ -40,6 +41,12 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except Exception as error:  # the tokenizers' classes have many kinds for files that are not there
         raise InputError(f"{name}: its tokenizer cannot be loaded ({one_line(error)[:200]})") from None
+
+
+def require_peft() -> None:
+    """Raises InputError if the package for LoRA is not installed."""
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("LoRA needs peft: pip install 'lyra-bio[lolcats]'")
 
 
 def is_masked(model: nn.Module) -> bool:

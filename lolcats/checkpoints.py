@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from lyra.errors import InputError, one_line
 from lyra.files import made_folder, write_then_rename
 
-from .base_models import load_base
+from .base_models import load_base, require_peft
 from .configuration_lolcats import LolcatsConfig
 from .conversion import base_of
 from .modeling_lolcats import attach, attention_layers
@@ -66,6 +66,7 @@ def load(folder: str | Path, **kwargs: Any) -> PreTrainedModel:
     attach(model, config.window, config.attention)
     _fill(model, folder / WEIGHTS_FILE)
     if (folder / ADAPTER_FOLDER).is_dir():
+        require_peft()
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, folder / ADAPTER_FOLDER)

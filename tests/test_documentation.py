@@ -21,6 +21,7 @@ import write_reference
 from nbclient import NotebookClient
 from runs import write_table
 
+import lolcats.cli
 import lyra
 from lyra.cli import build_parser, main
 
@@ -89,13 +90,13 @@ def run_command(command):
         done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-2000:]
         return
-    assert program == "lyra", command
+    assert program in ("lyra", "lolcats"), command
     output = dict(pairwise(arguments)).get("--output_dir")
     if output and "--resume" not in arguments:  # a page may train the same model twice
         shutil.rmtree(output, ignore_errors=True)
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        code = main(arguments)
+        code = (main if program == "lyra" else lolcats.cli.main)(arguments)
     assert code == 0, (command, said.getvalue())
 
 
@@ -126,7 +127,8 @@ def test_docstring_examples(owner):
 
 
 def test_every_flag_in_the_documentation_exists():
-    verbs = build_parser()._subparsers._group_actions[0].choices.values()
+    parsers = (build_parser(), lolcats.cli.build_parser())
+    verbs = [verb for parser in parsers for verb in parser._subparsers._group_actions[0].choices.values()]
     known = {option for verb in verbs for action in verb._actions for option in action.option_strings} | {"--version"}
     foreign = {"--data_dir", "--runs", "--record", "--table", "--seeds"}  # of scripts
     foreign |= {"--multi_gpu", "--num_processes", "--config_file", "--machine_rank", "--main_process_ip", "--use_cpu"}
@@ -145,7 +147,7 @@ def test_the_files_named_in_the_documentation_exist():
     """Above all those of "where to change what"."""
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
         for name in re.findall(
-            r"`((?:lyra|tests|scripts|docs|examples|model_cards)/[\w./]*)`", page.read_text("utf-8")
+            r"`((?:lyra|lolcats|tests|scripts|docs|examples|model_cards)/[\w./]*)`", page.read_text("utf-8")
         ):
             assert (ROOT / name).exists(), (page.name, name)
 

@@ -29,11 +29,13 @@ def run(arguments: argparse.Namespace) -> None:
         if not getattr(arguments, name) > 0:
             raise InputError(f"--{name}: expected more than 0, got {getattr(arguments, name)}")
     quiet_loading()
+    from ..base_models import is_masked, load_tokenizer, require_peft
+
+    require_peft()
     from tempfile import TemporaryDirectory
 
     from transformers import TrainingArguments
 
-    from ..base_models import is_masked, load_tokenizer
     from ..checkpoints import load, load_config, save
     from ..finetuning import LoraArguments, finetune
     from ..texts import collator

@@ -32,7 +32,8 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write docs/lolcats/speed.json")
     arguments = parser.parse_args()
     record = measure(arguments.lengths)
-    print_table(record)
+    print(f"{record['device']}, {record['threads']} threads, torch {record['torch']}\n")
+    print(f"{table(record)}\n{conclusion(record)}")
     if arguments.save:
         file = ROOT / "docs" / "lolcats" / "speed.json"
         file.parent.mkdir(exist_ok=True)
@@ -66,7 +67,7 @@ def measure(lengths: list[int]) -> dict[str, Any]:
         "head_size": _SIZE,
         "window": _WINDOW,
         "rows": rows,
-        "cache_bytes": {length: _cache_bytes(length) for length in lengths},
+        "cache_bytes": {str(length): _cache_bytes(length) for length in lengths},
     }
 
 
@@ -93,21 +94,39 @@ def _cache_bytes(length: int) -> dict[str, int]:
     return {"linear": sum(x.untyped_storage().nbytes() for x in kept), "softmax": 2 * k.nbytes}
 
 
-def print_table(record: dict[str, Any]) -> None:
-    print(f"{record['device']}, {record['threads']} threads, torch {record['torch']}")
+def table(record: dict[str, Any]) -> str:
+    """Markdown: seconds of both sides, their ratio, and a decoder's memory."""
+    sides = {
+        causal: {row["length"]: row for row in record["rows"] if row["causal"] == causal} for causal in (True, False)
+    }
+    head = ["positions", *("linear (s)", "softmax (s)", "ratio") * 2, "cache, linear / softmax (kB)"]
+    lines = [
+        "| | decoder | | | encoder | | | decoder |",
+        "|---" * len(head) + "|",
+        f"| {' | '.join(head)} |",
+    ]
+    for length in sides[True]:
+        cells = [f"{length:,}"]
+        for rows in sides.values():
+            row = rows[length]
+            cells += [f"{row['linear']:.4f}", f"{row['softmax']:.4f}", f"{row['softmax'] / row['linear']:.2f}"]
+        kept = record["cache_bytes"][str(length)]
+        lines.append(f"| {' | '.join(cells)} | {kept['linear'] // 1024:,} / {kept['softmax'] // 1024:,} |")
+    return "\n".join(lines) + "\n"
+
+
+def conclusion(record: dict[str, Any]) -> str:
+    """From which length linear attention is faster, and how its time grows."""
+    said = []
     for causal, title in ((True, "decoder"), (False, "encoder")):
         rows = [row for row in record["rows"] if row["causal"] == causal]
-        print(f"\n{title:>8}  {'linear':>10}  {'softmax':>10}  softmax / linear")
-        for row in rows:
-            ratio = row["softmax"] / row["linear"]
-            print(f"{row['length']:>8}  {row['linear']:>9.4f}s  {row['softmax']:>9.4f}s  {ratio:.2f}")
-        faster = next(
-            (r["length"] for i, r in enumerate(rows) if all(x["softmax"] > x["linear"] for x in rows[i:])), None
-        )
-        print(f"linear is faster from {faster} positions on" if faster else "linear is faster at none of these lengths")
-        found = {row["length"]: row["linear"] for row in rows}
-        if {16384, 65536} <= found.keys():
-            print(f"65,536 positions over 16,384: {found[65536] / found[16384]:.2f}")
+        slower = max((row["length"] for row in rows if row["softmax"] <= row["linear"]), default=0)
+        faster = next((f"{row['length']:,}" for row in rows if row["length"] > slower), "no length")
+        seconds = {row["length"]: row["linear"] for row in rows}
+        said.append(f"{title}: linear is faster from {faster} on")
+        if {16384, 65536} <= seconds.keys():
+            said[-1] += f"; time at 65,536 over 16,384: {seconds[65536] / seconds[16384]:.2f}"
+    return "\n".join(said)
 
 
 if __name__ == "__main__":

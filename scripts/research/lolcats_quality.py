@@ -67,8 +67,19 @@ def main() -> int:
     record = {"task": arguments.task, "seed": arguments.seed, "torch": torch.__version__} | compare(task)
     RECORDS.mkdir(parents=True, exist_ok=True)
     (RECORDS / f"{arguments.task}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(record, indent=1))
+    print(f"\n{table(record)}")
     return 0
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: losses, and what share of the gap between the untrained student and the teacher each closes."""
+    losses = record["losses"]
+    gap = losses["linear, untrained"] - losses["teacher"]
+    rows = ["| | loss (nats) | gap closed | CPU seconds |", "|---|---|---|---|"]
+    for name, loss in losses.items():
+        closed = (losses["linear, untrained"] - loss) / gap if gap else float("nan")
+        rows.append(f"| {name} | {loss:.3f} | {closed:.0%} | {record['seconds'].get(name, 0.0):.0f} |")
+    return "\n".join(rows) + "\n"
 
 
 # ── Tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────

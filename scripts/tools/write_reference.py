@@ -7,26 +7,33 @@ import argparse
 import re
 from pathlib import Path
 
-from lyra.cli import VERBS, build_parser
+import lolcats.cli
+import lyra.cli
 
 FILE = Path(__file__).parents[2] / "docs" / "command_line.md"
 _HEAD = """# Command line
 
-`lyra VERB --help` shows the same. A command ends with code 0; with 2 and one line on standard error for bad input, and
-then nothing is left half-written; with 130 or 143 after Ctrl-C or SIGTERM. Flags may be written with `_` or `-`.
-`lyra --version` prints the version.
+`lyra VERB --help` and `lolcats VERB --help` show the same. A command ends with code 0; with 2 and one line on standard
+error for bad input, and then nothing is left half-written; with 130 or 143 after Ctrl-C or SIGTERM. Flags of `lyra` may
+be written with `_` or `-`. `lyra --version` prints the version.
 """
 
 
 def reference() -> str:
     """The text of the page."""
-    parser = build_parser()
+    return _HEAD + "".join(
+        _sections("lyra", lyra.cli.build_parser()) + _sections("lolcats", lolcats.cli.build_parser())
+    )
+
+
+def _sections(command: str, parser: argparse.ArgumentParser) -> list[str]:
+    """One for each verb of a command."""
     verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
-    return _HEAD + "".join(_section(name, verbs[name]) for name in VERBS)
+    return [_section(command, name, verb) for name, verb in verbs.items()]
 
 
-def _section(name: str, parser: argparse.ArgumentParser) -> str:
-    lines = [f"\n## lyra {name}\n", f"{parser.description}\n", f"```console\n{_example(parser)}\n```\n"]
+def _section(command: str, name: str, parser: argparse.ArgumentParser) -> str:
+    lines = [f"\n## {command} {name}\n", f"{parser.description}\n", f"```console\n{_example(parser)}\n```\n"]
     for group in parser._action_groups:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         rows = [f"| {_flag(action)} | {_help(action)} |" for action in shown if action.dest != "help"]
