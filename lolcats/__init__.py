@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not see names that 
     from .exporting import export as export
     from .finetuning import LoraArguments as LoraArguments
     from .finetuning import finetune as finetune
+    from .publishing import publish as publish
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -27,5 +28,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "conversion": ("linearize",),
         "exporting": ("export",),
         "finetuning": ("LoraArguments", "finetune"),
+        "publishing": ("publish",),
     },
 )

@@ -2,6 +2,6 @@
 
 from lyra.command import Command
 
-VERBS = ("transfer", "finetune", "report", "export")
+VERBS = ("transfer", "finetune", "report", "export", "publish")
 COMMAND = Command("lolcats", __name__, VERBS, "Linear attention for trained transformers models.")
 build_parser, main, run = COMMAND.parser, COMMAND.main, COMMAND.run

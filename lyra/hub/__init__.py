@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "card": ("example_sequences", "model_card"),
         "code": ("build_artifact", "code_sha256"),
-        "publishing": ("publish", "repository_of"),
+        "publishing": ("publish",),
+        "uploading": ("repository_of", "upload"),
     },
 )

@@ -12,7 +12,8 @@ from ..data.arguments import DataArguments
 from ..data.preparation import CheckedData, check, encode
 from ..errors import InputError
 from ..files import locked
-from ..hub.publishing import publish, repository_of
+from ..hub.publishing import publish
+from ..hub.uploading import repository_of
 from .arguments import ModelArguments, check_arguments
 from .checkpoints import check_output
 from .cross_validation import cross_validate

@@ -1,0 +1,22 @@
+"""`lolcats publish`: a checkpoint to the Hugging Face Hub."""
+
+import argparse
+
+from lyra.command import quiet_loading
+
+HELP = "upload what was learned to the Hugging Face Hub"
+EXAMPLE = "lolcats publish finetuned_esm user/name --dry_run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="what lolcats transfer or finetune wrote")
+    parser.add_argument("repo_id", metavar="user/name", help="repository on the Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--dry_run", action="store_true", help="check, and list what would be uploaded")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    quiet_loading()
+    from ..publishing import publish
+
+    publish(arguments.folder, arguments.repo_id, arguments.private, arguments.dry_run)
