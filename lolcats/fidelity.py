@@ -198,7 +198,7 @@ def _plot_layers(layers: list[Row], path: Path) -> None:
     entropy.plot(numbers, [row["entropy_base"] for row in layers], "o-", label="entropy of weights, base model (nats)")
     entropy.plot(numbers, [row["entropy_linear"] for row in layers], "s--", label="entropy of weights, linear (nats)")
     for axis in (error, entropy):
-        axis.set(xlabel="layer", ylim=(0, None))
+        axis.set(xlabel="layer", ylim=(0, 1.35 * axis.get_ylim()[1]))  # room for the legend
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=8)
     _save(figure, path)
