@@ -32,6 +32,8 @@ def test_every_part_of_the_method_is_left_out_in_turn():
     assert lolcats_quality.table(record).count("\n") == 9
 
 
-@pytest.mark.parametrize("script, name", [(lolcats_speed, "speed"), (lolcats_quality, "copy")])
+@pytest.mark.parametrize(
+    "script, name", [(lolcats_speed, "speed"), (lolcats_quality, "copy"), (lolcats_quality, "protein")]
+)
 def test_the_page_shows_the_records(script, name):
     assert script.table(json.loads((RECORDS / f"{name}.json").read_text())) in PAGE
