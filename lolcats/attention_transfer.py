@@ -42,6 +42,8 @@ class _Learner:
     def __init__(self, own: LolcatsAttention, settings: TransferArguments) -> None:
         self.weight_loss = settings.weight_loss
         self.parameters = list(own.parameters())
+        for parameter in self.parameters:
+            parameter.grad = None  # of whoever had them before
         self.optimizer = torch.optim.AdamW(self.parameters, settings.learning_rate, weight_decay=0.0)
         self.schedule = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.0, settings.steps)
         self.errors: list[Tensor] = []
@@ -88,10 +90,16 @@ def transfer(model: nn.Module, batches: Iterable[dict[str, Tensor]], settings: T
         InputError: for blocks that the model does not have, or too few batches.
     """
     accelerator = Accelerator()
-    base = base_of(model).to(accelerator.device)
+    base = base_of(model)
+    if not hasattr(base, "hf_device_map"):
+        base = base.to(accelerator.device)  # type: ignore[arg-type]
     layers = attention_layers(base)
     chosen = _choose(list(layers), settings.blocks)
     learners = {name: _Learner(layers[name], settings) for name in chosen}
+    if accelerator.num_processes > 1:
+        for own in layers.values():
+            for tensor in own.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
     was_training, needed = base.training, {p: p.requires_grad for p in base.parameters()}
     base.requires_grad_(False).eval()
     for name, learner in learners.items():

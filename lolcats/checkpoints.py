@@ -10,16 +10,17 @@ There is no config.json, so that a plain `from_pretrained` fails and never gives
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lyra.errors import InputError, one_line
-from lyra.files import made_folder, write_then_rename
+from lyra.files import made_folder, read_json, write_json, write_then_rename
 
 from .base_models import load_base, require_peft
 from .configuration_lolcats import LolcatsConfig
-from .conversion import base_of
+from .conversion import base_of, refuse_plain_saving
 from .modeling_lolcats import attach, attention_layers
 
 WEIGHTS_FILE = "lolcats.safetensors"
@@ -43,6 +44,9 @@ def save(model: nn.Module, config: LolcatsConfig, folder: str | Path) -> None:
             save_file(tensors, partial)
         if hasattr(model, "get_base_model"):
             model.save_pretrained(folder / ADAPTER_FOLDER)  # type: ignore[operator]
+            file = folder / ADAPTER_FOLDER / "adapter_config.json"
+            # With the name of the base model, a plain `from_pretrained` of the adapter would give it softmax attention.
+            write_json(file, read_json(file) | {"base_model_name_or_path": None})
         config.save(folder)
 
 
@@ -63,7 +67,11 @@ def load(folder: str | Path, **kwargs: Any) -> PreTrainedModel:
     if config.base_model is None:
         raise InputError(f"{folder}: expected base_model in its config, got None")
     model = load_base(config.base_model, config.base_revision, **kwargs)
-    attach(model, config.window, config.attention)
+    try:
+        attach(model, config.window, config.attention)
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"{folder}: does not fit its base model {config.base_model} ({one_line(error)})") from None
+    refuse_plain_saving(model)
     _fill(model, folder / WEIGHTS_FILE)
     if (folder / ADAPTER_FOLDER).is_dir():
         require_peft()
@@ -82,7 +90,7 @@ def _fill(model: PreTrainedModel, file: Path) -> None:
     """Copies feature maps and gates from a file, and raises InputError unless they are those of the model."""
     if not file.is_file():
         raise InputError(f"{file}: missing")
-    found: dict[str, Tensor] = load_file(file)
+    found = read_weights(file)
     expected = {
         f"{name}.{key}": parameter
         for name, own in attention_layers(model).items()
@@ -93,7 +101,19 @@ def _fill(model: PreTrainedModel, file: Path) -> None:
     for name, parameter in expected.items():
         if parameter.shape != found[name].shape:
             raise InputError(f"{file}: {name}: expected {tuple(parameter.shape)}, got {tuple(found[name].shape)}")
+        if parameter.is_meta:
+            raise InputError(
+                f"{name}: its layer is offloaded; expected a device_map that keeps linear layers in memory"
+            )
         parameter.data.copy_(found[name])
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Raises InputError if the file is damaged."""
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: damaged ({one_line(error)})") from None
 
 
 def _local(folder: str | Path) -> Path:

@@ -40,6 +40,8 @@ class LolcatsConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}: expected an integer from 1, got {value!r}")
+        if not isinstance(self.attention, dict):
+            raise InputError(f"attention: expected sizes by the names of modules, got {self.attention!r}")
         numbers = self.layers if isinstance(self.layers, list) else []
         if self.layers != "all" and not (numbers and all(isinstance(n, int) and n >= 0 for n in numbers)):
             raise InputError(f"layers: expected 'all' or a list of numbers from 0, got {self.layers!r}")

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
-from lyra.errors import InputError
+from lyra.errors import InputError, one_line
 
 from .configuration_lolcats import LolcatsConfig
 from .modeling_lolcats import (
-    LINEAR,
     SOFTMAX,
     UnsupportedAttentionError,
     attach,
@@ -79,7 +78,17 @@ def linearize(model: nn.Module, config: LolcatsConfig | None = None) -> LolcatsC
     config.base_model = config.base_model or base.config._name_or_path or None
     config.base_revision = config.base_revision or getattr(base.config, "_commit_hash", None)
     attach(base, config.window, config.attention)
+    refuse_plain_saving(base)
     return config
+
+
+def refuse_plain_saving(model: PreTrainedModel) -> None:
+    """`from_pretrained` of what `save_pretrained` writes would give the softmax model, so that it is refused."""
+    model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
+
+
+def _refuse_saving(*args: Any, **kwargs: Any) -> None:
+    raise UnsupportedAttentionError("save_pretrained; use lolcats.save, or lolcats.export for a model of its own")
 
 
 def base_of(model: nn.Module) -> PreTrainedModel:
@@ -106,14 +115,16 @@ def find_attention(model: PreTrainedModel) -> list[_Found]:
 
     AttentionInterface.register(_PROBE, record)
     AttentionMaskInterface.register(_PROBE, kind_of_mask)
-    before, training = model.config._attn_implementation, model.training
+    training = model.training
+    ids = torch.zeros(1, _PROBE_LENGTH, dtype=torch.long, device=model.device)
     try:
-        set_implementation(model, _PROBE)
-        ids = torch.zeros(1, _PROBE_LENGTH, dtype=torch.long, device=model.device)
-        with torch.no_grad():
+        with torch.no_grad(), implementation(model, _PROBE):
             model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except Exception as error:  # of any model
+        raise InputError(
+            f"{type(model).__name__}: expected a model that takes ids alone ({one_line(error)})"
+        ) from error
     finally:
-        set_implementation(model, before)
         model.train(training)
     return list(found.values())
 
@@ -148,7 +159,7 @@ def _check(each: _Found, model: str) -> None:
     try:
         check_call(None, each.other)
     except UnsupportedAttentionError as error:
-        raise InputError(f"{where}: has {error}, which LoLCATs cannot make linear") from None
+        raise InputError(f"{where}: has {error.what}, which LoLCATs cannot make linear") from None
     if each.mask is None:
         raise InputError(
             f"{where}: its mask is not made by transformers' mask functions, so that padding would be lost"
@@ -160,11 +171,14 @@ def _check(each: _Found, model: str) -> None:
 @contextmanager
 def implementation(model: nn.Module, name: str) -> Iterator[None]:
     """Another attention for a while: `SOFTMAX` is the base model's own."""
+    models = [module for module in base_of(model).modules() if isinstance(module, PreTrainedModel)]
+    before = [module.config._attn_implementation for module in models]
     set_implementation(base_of(model), name)
     try:
         yield
     finally:
-        set_implementation(base_of(model), LINEAR)
+        for module, own in zip(models, before, strict=True):
+            module.config._attn_implementation = own
 
 
 @contextmanager
@@ -180,4 +194,4 @@ def window_only(model: nn.Module) -> Iterator[None]:
             layer.linear = True
 
 
-__all__ = ["SOFTMAX", "base_of", "find_attention", "implementation", "linearize", "window_only"]
+__all__ = ["SOFTMAX", "base_of", "find_attention", "implementation", "linearize", "refuse_plain_saving", "window_only"]

@@ -18,7 +18,8 @@ from lyra.files import made_folder, read_json, write_json, write_then_rename
 
 from . import modeling_lolcats
 from .base_models import load_tokenizer
-from .checkpoints import load
+from .checkpoints import load, load_config
+from .configuration_lolcats import LolcatsConfig
 
 _AUTO_CLASSES: tuple[Any, ...] = (
     AutoModel,
@@ -42,6 +43,7 @@ class {model}(transformers.{base_model}):
     """A {base_model} with linear attention."""
 
     config_class = {config}
+    _keep_in_fp32_modules_strict = {{"lolcats"}}
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
@@ -52,7 +54,7 @@ class {model}(transformers.{base_model}):
 def export(folder: str | Path, output: str | Path) -> None:
     """Merges a checkpoint and its base model; `AutoModel….from_pretrained(output, trust_remote_code=True)` loads it.
 
-    Its model type is its own: without trusted code loading fails, and never gives the softmax model in its place.
+    Its model type is its own: the Auto classes fail without trusted code, and the class of the base model warns.
 
     Args:
         folder: a checkpoint or Hub id, as [`load`] takes it.
@@ -77,7 +79,7 @@ def export(folder: str | Path, output: str | Path) -> None:
         }
         code = Path(modeling_lolcats.__file__).read_text(encoding="utf-8")
         code = code.replace("import torch\n", "import torch\nimport transformers\n", 1)
-        model.save_pretrained(output)
+        type(model).save_pretrained(model, output)
         with write_then_rename(output / "modeling_lolcats.py") as partial:
             partial.write_text(code + _CLASSES.format(**names), encoding="utf-8")
         config = read_json(output / "config.json") | {
@@ -90,7 +92,7 @@ def export(folder: str | Path, output: str | Path) -> None:
             "lolcats": _travelling(model),
         }
         write_json(output / "config.json", config)
-        _copy_tokenizer(str(model.config._name_or_path), output)
+        _copy_tokenizer(load_config(folder), output)
 
 
 def _travelling(model: PreTrainedModel) -> dict[str, Any]:
@@ -111,9 +113,9 @@ def _auto_class(model: nn.Module) -> str:
     raise InputError(f"{type(model).__name__}: expected a model of AutoModelForCausalLM or another Auto class")
 
 
-def _copy_tokenizer(base: str, output: Path) -> None:
+def _copy_tokenizer(config: LolcatsConfig, output: Path) -> None:
     """The tokenizer of the base model, if it has one."""
     try:
-        load_tokenizer(base).save_pretrained(output)
+        load_tokenizer(str(config.base_model), config.base_revision).save_pretrained(output)
     except InputError as error:
         print(f"{output}: written without a tokenizer; {error}")

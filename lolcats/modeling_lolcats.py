@@ -43,7 +43,15 @@ _SEGMENT = 4096  # queries at a time, so that what is computed on the way stays 
 
 
 class UnsupportedAttentionError(NotImplementedError):
-    """Something that linear attention cannot do, by its name."""
+    """Something that linear attention cannot do, by its name.
+
+    Attributes:
+        what: a noun.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"linear attention does not support {what}")
+        self.what = what
 
 
 # ── Mathematics ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -279,6 +287,10 @@ class LolcatsAttention(nn.Module):
         Returns:
             (b, h, queries, e).
         """
+        with torch.autocast(q.device.type, enabled=False):  # sums over a sequence need single precision
+            return self._forward(q, k, v, scale, mask)
+
+    def _forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
         layer, self.cache_layer = self.cache_layer, None
         state, real = None if layer is None else layer.state, real_keys(k, mask)
         gate = self.gate.to(working_dtype(q)).sigmoid()
@@ -327,8 +339,9 @@ class LolcatsAttention(nn.Module):
     def weights(self, q: Tensor, k: Tensor, scale: float, mask: Tensor | None) -> Tensor:
         """The attention weights that [`forward`] applies without forming them, (b, h, queries, keys)."""
         real = real_keys(k, mask)
-        gate = self.gate.to(working_dtype(q)).sigmoid()
-        return quadratic(self._prepare(q, k, k, real), gate, scale, self.window, self.causal, real)
+        with torch.autocast(q.device.type, enabled=False):
+            gate = self.gate.to(working_dtype(q)).sigmoid()
+            return quadratic(self._prepare(q, k, k, real), gate, scale, self.window, self.causal, real)
 
 
 def _add(state: LinearState | None, inputs: Inputs, count: int) -> LinearState | None:
@@ -358,6 +371,8 @@ def real_keys(k: Tensor, mask: Tensor | None) -> Tensor:
     """Which keys are no pads, (b, l)."""
     if mask is None:
         return torch.ones(k.shape[0], k.shape[-2], dtype=torch.bool, device=k.device)
+    if mask.shape[-1] < k.shape[-2]:
+        raise UnsupportedAttentionError(f"a mask of {mask.shape[-1]} positions, fewer than the {k.shape[-2]} keys")
     return mask[:, mask.shape[-1] - k.shape[-2] :].bool()
 
 
@@ -404,18 +419,12 @@ class LolcatsCacheLayer(CacheLayerMixin):
         return -1
 
     def crop(self, tokens_to_remove: int) -> None:
-        raise UnsupportedAttentionError("a cache of sums cannot be cropped, which assisted decoding does")
+        raise UnsupportedAttentionError("assisted decoding, for which sums would have to be cropped")
 
     def _apply(self, function: Callable[[Tensor], Tensor]) -> None:
         if self.is_initialized:
             self.keys, self.values = function(self.keys), function(self.values)
             self.state = None if self.state is None else self.state.map(function)
-
-    def offload(self) -> None:
-        self._apply(lambda x: x.to("cpu", non_blocking=True))
-
-    def prefetch(self) -> None:
-        self._apply(lambda x: x.to(self.device, non_blocking=True))
 
     def reset(self) -> None:
         self.keys, self.values, self.state = None, None, None  # type: ignore[assignment]
@@ -466,17 +475,22 @@ def attention_layers(model: nn.Module) -> dict[str, LolcatsAttention]:
 
 def _hand_over_cache(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
     """Gives the maps of a module its layer of the cache, which the attention function is not told of."""
-    if module.config._attn_implementation != LINEAR:
-        return
+    module.lolcats.cache_layer = None  # an exception may have left that of another call
     cache = next((value for value in (*args, *kwargs.values()) if isinstance(value, Cache)), None)
-    if cache is not None:
+    if cache is None:
+        return
+    if module.config._attn_implementation == LINEAR:
         module.lolcats.cache_layer = _cache_layer(cache, module.layer_idx, module.lolcats)
+    elif any(isinstance(layer, LolcatsCacheLayer) for layer in cache.layers):
+        raise UnsupportedAttentionError("a cache of linear attention in another attention")
 
 
 def _cache_layer(cache: Cache, index: int, own: LolcatsAttention) -> LolcatsCacheLayer:
     """The layer of a cache, put there if the cache is new."""
     if not own.causal:
         raise UnsupportedAttentionError("a cache in an encoder")
+    if cache.offloading:
+        raise UnsupportedAttentionError("an offloaded cache")
     while len(cache.layers) <= index and cache.layer_class_to_replicate is not None:
         cache.layers.append(cache.layer_class_to_replicate())
     layer = cache.layers[index]
@@ -534,15 +548,17 @@ def softmax_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Any]:
     """The model's own attention, given a mask of [`plain_mask`]."""
-    if attention_mask is not None and attention_mask.dim() == 2:
-        queries, keys = query.shape[-2], key.shape[-2]
+    queries, keys = query.shape[-2], key.shape[-2]
+    # Without a mask, sdpa would align several queries with the first keys of a cache instead of the last.
+    continues = attention_mask is None and 1 < queries < keys
+    if continues or (attention_mask is not None and attention_mask.dim() == 2):
         attention_mask = sdpa_mask(
             batch_size=query.shape[0],
             q_length=queries,
             kv_length=keys,
             q_offset=keys - queries,
             mask_function=causal_mask_function if module.is_causal else bidirectional_mask_function,
-            attention_mask=attention_mask.bool(),
+            attention_mask=None if attention_mask is None else attention_mask.bool(),
             allow_is_causal_skip=False,
             device=query.device,
         )

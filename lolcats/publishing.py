@@ -6,12 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import ModelCard, ModelCardData, constants
-from safetensors.torch import load_file
 
 from lyra.errors import InputError
 from lyra.hub.uploading import check_private, upload
 
-from .checkpoints import ADAPTER_FOLDER, WEIGHTS_FILE, load_config
+from .checkpoints import ADAPTER_FOLDER, WEIGHTS_FILE, load_config, read_weights
 from .configuration_lolcats import CONFIG_FILE, LolcatsConfig
 
 _CARD = """# {name}
@@ -81,7 +80,7 @@ def _check(folder: Path, config: LolcatsConfig) -> None:
         raise InputError(f"{folder / CONFIG_FILE}: the base model is a local folder, {base}; expected a Hub id")
     if not (folder / WEIGHTS_FILE).is_file():
         raise InputError(f"{folder / WEIGHTS_FILE}: missing")
-    if not all(tensor.isfinite().all() for tensor in load_file(folder / WEIGHTS_FILE).values()):
+    if not all(tensor.isfinite().all() for tensor in read_weights(folder / WEIGHTS_FILE).values()):
         raise InputError(f"{folder / WEIGHTS_FILE}: the weights are not finite numbers; training diverged")
 
 

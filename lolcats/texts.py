@@ -51,7 +51,10 @@ def read_texts(path: str, column: str | None = None) -> list[str]:
     if Path(path).suffix == ".txt":
         if column is not None:
             raise InputError(f"--column: {path} is a text file and has none")
-        found = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            found = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     else:
         found = list(_column(path, column))
     if not found:
@@ -71,7 +74,7 @@ def _column(path: str, column: str | None) -> Iterator[str]:
 
 
 def collator(tokenizer: PreTrainedTokenizerBase, masked: bool) -> DataCollatorForLanguageModeling:
-    """Pads pieces and gives labels: the tokens themselves, or of an encoder 15 % of them that are masked.
+    """Pads pieces on the right and gives labels: the tokens themselves, or of an encoder 15 % of them that are masked.
 
     Raises:
         InputError: if the tokenizer lacks the token for that.
@@ -82,6 +85,7 @@ def collator(tokenizer: PreTrainedTokenizerBase, masked: bool) -> DataCollatorFo
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
         raise InputError(f"{tokenizer.name_or_path}: expected a tokenizer with a pad or end token")
+    tokenizer.padding_side = "right"  # so that tokens keep their positions
     return DataCollatorForLanguageModeling(tokenizer, mlm=masked, mlm_probability=_MASKED_SHARE)
 
 

@@ -35,4 +35,7 @@ def check_output(output: str) -> None:
 def read_pieces(arguments: argparse.Namespace, tokenizer: Any) -> Any:
     from ..texts import Pieces, read_texts
 
+    if arguments.max_length > tokenizer.model_max_length:
+        longest = tokenizer.model_max_length
+        raise InputError(f"--max_length: expected at most {longest}, what the model reads, got {arguments.max_length}")
     return Pieces(read_texts(arguments.data, arguments.column), tokenizer, arguments.max_length)

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_output(arguments.output)
     quiet_loading()
     import torch
+    from accelerate import PartialState
 
     from ..attention_transfer import TransferArguments, transfer
     from ..base_models import load_base, load_tokenizer
@@ -56,6 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
     from ..conversion import linearize
     from ..texts import batches, collator
 
+    for name in ("feature_size", "layers", "revision"):
+        if arguments.start_from and getattr(arguments, name) is not None:
+            raise InputError(f"--{name}: not with --start_from, which has its own")
     names = ("steps", "learning_rate", "weight_loss", "blocks")
     settings = TransferArguments(**{name: getattr(arguments, name) for name in names})
     torch.manual_seed(arguments.seed)
@@ -66,11 +70,17 @@ def run(arguments: argparse.Namespace) -> None:
         model, config = load(arguments.start_from), load_config(arguments.start_from)
         if config.base_model != arguments.model_name:
             raise InputError(f"{arguments.start_from}: expected a checkpoint of {arguments.model_name}")
+        if hasattr(model, "get_base_model"):
+            raise InputError(f"{arguments.start_from}: has been fine-tuned; expected what `lolcats transfer` wrote")
     else:
         model = load_base(arguments.model_name, arguments.revision)
         config = linearize(model, config)
     collate = collator(tokenizer, masked=not config.is_causal and tokenizer.mask_token is not None)
-    errors = transfer(model, batches(pieces, collate, arguments.batch_size, arguments.seed), settings)
+    state = PartialState()
+    data = batches(pieces, collate, arguments.batch_size, arguments.seed + state.process_index)
+    errors = transfer(model, data, settings)
+    if not state.is_main_process:
+        return
     save(model, config, arguments.output)
     for name, error in errors.items():
         print(f"{name}: mean squared error {error:.4g}")

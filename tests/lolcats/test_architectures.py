@@ -112,6 +112,22 @@ def test_bfloat16():
     assert (half - single).abs().mean() < 0.05 * single.abs().mean()
 
 
+@torch.no_grad()
+def test_sums_stay_in_single_precision_under_autocast():
+    model, batch = linear("llama"), padded_batch(causal=True)
+    seen = []
+    own = next(iter(attention_layers(model).values()))
+    own.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(**batch)
+    assert seen == [torch.float32]
+
+
+def test_plain_saving_is_refused(tmp_path):
+    with pytest.raises(UnsupportedAttentionError, match=r"save_pretrained; use lolcats\.save"):
+        linear("llama").save_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize(
     "name, changes, message",
     [

@@ -48,6 +48,8 @@ def test_plain_loading_fails(tmp_path):
     _, folder = saved(tmp_path, lora=True)
     with pytest.raises((OSError, ValueError)):
         AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises((OSError, ValueError, TypeError)):
+        AutoModelForCausalLM.from_pretrained(folder / "adapter")
 
 
 _LOAD = """
@@ -136,6 +138,13 @@ def test_damaged_folders_are_named(tmp_path):
         (folder / "lolcats_config.json").write_text(json.dumps(settings | change))
         with pytest.raises(InputError, match=message):
             load(folder)
+    (folder / "lolcats_config.json").write_text(json.dumps(settings | {"attention": {"model.layers.7.self_attn": {}}}))
+    with pytest.raises(InputError, match="does not fit its base model"):
+        load(folder)
+    (folder / "lolcats_config.json").write_text(json.dumps(settings))
+    (folder / "lolcats.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"lolcats\.safetensors: damaged"):
+        load(folder)
 
 
 def test_adapters_attach_to_what_is_linear_already():

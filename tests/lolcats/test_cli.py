@@ -21,7 +21,7 @@ def save_model(folder, name):
     vocabulary = {token: i for i, token in enumerate([*SPECIAL.values(), *LETTERS])}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    PreTrainedTokenizerFast(tokenizer_object=words, **SPECIAL).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=512, **SPECIAL).save_pretrained(folder)
     tiny_transformer(name).save_pretrained(folder)
     return str(folder)
 
@@ -89,6 +89,9 @@ BAD = {
     "transfer base t.csv -o out --max_length 1": "--max_length: expected at least 2, got 1",
     "transfer base t.csv -o out --column text": "expected a column 'text', found 'sequence', 'label'",
     "transfer base t.txt -o out --column text": "t.txt is a text file and has none",
+    "transfer base latin.txt -o out": "latin.txt: not UTF-8 text",
+    "transfer base t.csv -o out --max_length 600": "--max_length: expected at most 512",
+    "transfer base t.csv -o out --start_from one --layers 0": "--layers: not with --start_from",
     "transfer base empty.txt -o out": "empty.txt: expected texts, found none",
     "transfer base gap.csv -o out": "gap.csv, row 2 (line 3), column 'sequence': expected a text, got ''",
     "finetune base t.csv -o out": "expected a folder with lolcats_config.json",
@@ -104,6 +107,7 @@ BAD = {
 def test_bad_input_gets_a_line(bench, capsys, command):
     save_model(bench / "base", "llama")
     (bench / "empty.txt").write_text("\n")
+    (bench / "latin.txt").write_bytes(b"Prote\xefn\n")
     (bench / "gap.csv").write_text("sequence,label\nACD,1\n,1\n")
     capsys.readouterr()
     assert main(command.split()) == 2

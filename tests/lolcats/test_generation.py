@@ -96,6 +96,34 @@ def test_sliding_layers_keep_their_caches():
     assert torch.equal(model.generate(**batch, **settings), model.generate(**batch, **settings, use_cache=False))
 
 
+@torch.no_grad()
+def test_layers_that_stay_see_all_of_a_second_prefill():
+    model = tiny_transformer("llama", num_hidden_layers=3)
+    linearize(model, LolcatsConfig(window=WINDOW, layers=[0, 2]))
+    ids = torch.randint(5, VOCABULARY, (1, 40))
+    whole, cache = model(input_ids=ids).logits, DynamicCache(config=model.config)
+    parts = [model(input_ids=part, past_key_values=cache).logits for part in (ids[:, :25], ids[:, 25:])]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=5e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_call_that_failed_leaves_nothing_behind(llama):
+    ids, cache = torch.randint(5, VOCABULARY, (1, 30)), DynamicCache(config=llama.config)
+    expected = llama(input_ids=ids, use_cache=False).logits
+    llama(input_ids=ids, past_key_values=cache)
+    with pytest.raises(UnsupportedAttentionError, match="4D attention mask"):
+        llama(input_ids=ids[:, :1], past_key_values=cache, attention_mask=torch.ones(1, 1, 1, 31, dtype=torch.bool))
+    assert torch.equal(llama(input_ids=ids, use_cache=False).logits, expected)
+
+
+@torch.no_grad()
+def test_a_linear_cache_in_softmax_attention_is_refused(llama):
+    ids, cache = torch.randint(5, VOCABULARY, (1, 30)), DynamicCache(config=llama.config)
+    llama(input_ids=ids, past_key_values=cache)
+    with implementation(llama, SOFTMAX), pytest.raises(UnsupportedAttentionError, match="cache of linear attention"):
+        llama(input_ids=ids[:, :1], past_key_values=cache)
+
+
 def test_caches_of_others_are_refused(llama):
     ids = torch.randint(5, VOCABULARY, (1, 12))
     cache = DynamicCache(config=llama.config)
@@ -105,6 +133,15 @@ def test_caches_of_others_are_refused(llama):
         llama(input_ids=ids[:, :1], past_key_values=cache)
     with pytest.raises(UnsupportedAttentionError, match="StaticLayer"):
         llama(input_ids=ids, past_key_values=StaticCache(config=llama.config, max_cache_len=20))
+    offloaded = DynamicCache(config=llama.config)
+    offloaded.offloading = True
+    with pytest.raises(UnsupportedAttentionError, match="an offloaded cache"):
+        llama(input_ids=ids, past_key_values=offloaded)
+    short = torch.ones(1, 2, dtype=torch.long)
+    cache = DynamicCache(config=llama.config)
+    llama(input_ids=ids, past_key_values=cache)
+    with pytest.raises(UnsupportedAttentionError, match="a mask of 2 positions, fewer than the 9 keys"):
+        llama(input_ids=ids[:, :2], past_key_values=cache, attention_mask=short)
 
 
 def test_assisted_decoding_is_refused(llama):
