@@ -112,9 +112,8 @@ def transfer(model: nn.Module, batches: Iterable[dict[str, Tensor]], settings: T
                 for learner in learners.values():
                     learner.step(accelerator)
                 bar.update()
-                bar.set_postfix(
-                    error=f"{sum(float(each.errors[-1]) for each in learners.values()) / len(learners):.4g}"
-                )
+                latest = torch.stack([learner.errors[-1] for learner in learners.values()])
+                bar.set_postfix(error=f"{float(latest.mean()):.4g}")
     finally:
         for name in learners:
             layers[name].observer = None

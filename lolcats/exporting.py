@@ -1,7 +1,7 @@
 """A linear model as a folder that loads without this package: all weights merged, and one modeling file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import (
@@ -10,7 +10,6 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    PreTrainedModel,
 )
 
 from lyra.errors import InputError
@@ -63,7 +62,7 @@ def export(folder: str | Path, output: str | Path) -> None:
     Raises:
         InputError: for a model that no Auto class loads.
     """
-    model: Any = load(folder)
+    model, settings = cast(Any, load(folder)), load_config(folder)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     auto_class = _auto_class(model)
@@ -89,20 +88,10 @@ def export(folder: str | Path, output: str | Path) -> None:
                 "AutoConfig": f"modeling_lolcats.{names['config']}",
                 auto_class: f"modeling_lolcats.{names['model']}",
             },
-            "lolcats": _travelling(model),
+            "lolcats": {"window": settings.window, "attention": settings.attention},
         }
         write_json(output / "config.json", config)
-        _copy_tokenizer(load_config(folder), output)
-
-
-def _travelling(model: PreTrainedModel) -> dict[str, Any]:
-    """What the exported class needs to make its attention linear."""
-    layers = modeling_lolcats.attention_layers(model)
-    attention = {}
-    for name, own in layers.items():
-        heads, head_dim, feature_size = own.query_map.shape
-        attention[name] = {"heads": heads, "head_dim": head_dim, "feature_size": feature_size, "causal": own.causal}
-    return {"window": next(iter(layers.values())).window, "attention": attention}
+        _copy_tokenizer(settings, output)
 
 
 def _auto_class(model: nn.Module) -> str:

@@ -45,7 +45,7 @@ def fidelity(model: nn.Module, batches: Iterable[dict[str, Tensor]], folder: str
         InputError: for a model that is no language model.
     """
     kept = [{name: each.to(base_of(model).device) for name, each in batch.items()} for batch in batches]
-    layers, losses = _compare_layers(model, kept), _compare_losses(model, kept)
+    layers, losses = compare_layers(model, kept), _compare_losses(model, kept)
     folder = Path(folder)
     with made_folder(folder):
         for name, rows in (("layers.csv", layers), ("losses.csv", losses)):
@@ -103,7 +103,7 @@ class _Observer:
 
 
 @torch.no_grad()
-def _compare_layers(model: nn.Module, batches: list[dict[str, Tensor]]) -> list[Row]:
+def compare_layers(model: nn.Module, batches: list[dict[str, Tensor]]) -> list[Row]:
     """Each layer given the inputs that the base model gives it."""
     layers = attention_layers(base_of(model))
     observers = {name: _Observer() for name in layers}

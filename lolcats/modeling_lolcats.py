@@ -101,10 +101,15 @@ def attention_weights(
     Returns:
         (..., c, m).
     """
+    return window_weights(q, k, gate, scale, inside) + (phi_q @ phi_k.mT).masked_fill(~outside, 0.0)
+
+
+def window_weights(q: Tensor, k: Tensor, gate: Tensor, scale: float, inside: Tensor) -> Tensor:
+    """Those of the keys in the window, (..., c, m); the other ones have zero."""
     logits = (q @ k.mT * scale).masked_fill(~inside, -torch.inf)
     largest = logits.amax(-1, keepdim=True)
     largest = largest.masked_fill(largest == -torch.inf, 0.0)  # of a query that has no key in its window, a pad
-    return gate * (logits - largest).exp() + (phi_q @ phi_k.mT).masked_fill(~outside, 0.0)
+    return gate * (logits - largest).exp()
 
 
 def quadratic(inputs: Inputs, gate: Tensor, scale: float, window: int, causal: bool, real: Tensor) -> Tensor:
@@ -226,17 +231,19 @@ def _sums(phi_k: Tensor, v: Tensor, size: int, state: LinearState | None, backwa
     return LinearState(exclusive(chunks.values, values), exclusive(chunks.norms, norms))
 
 
-def recurrent(inputs: Inputs, gate: Tensor, scale: float, real: Tensor, state: LinearState) -> Tensor:
+def recurrent(
+    q: Tensor, k: Tensor, v: Tensor, phi_q: Tensor, gate: Tensor, scale: float, real: Tensor, state: LinearState
+) -> Tensor:
     """The output of one query from the keys of its window, its own the last, and the sums over all before.
+
+    Args:
+        q, phi_q: (b, h, 1, d), (b, h, 1, 2f).
+        k, v, real: of the window, (b, h, w, d), (b, h, w, e), (b, w).
 
     Returns:
         (b, h, 1, e).
     """
-    q, k, v, phi_q, _ = inputs
-    inside = real[:, None, None]
-    logits = (q @ k.mT * scale).masked_fill(~inside, -torch.inf)
-    largest = logits.amax(-1, keepdim=True)
-    weights = gate[:, None, None] * (logits - largest.masked_fill(largest == -torch.inf, 0.0)).exp()
+    weights = window_weights(q, k, gate[:, None, None], scale, real[:, None, None])
     above = weights @ v + phi_q @ state.values
     below = weights.sum(-1, keepdim=True) + phi_q @ state.norms[..., None]
     return above / below.clamp_min(torch.finfo(below.dtype).tiny)
@@ -295,9 +302,11 @@ class LolcatsAttention(nn.Module):
         state, real = None if layer is None else layer.state, real_keys(k, mask)
         gate = self.gate.to(working_dtype(q)).sigmoid()
         if q.shape[-2] == 1 and state is not None:
-            inputs = self._prepare(q, k, v, real)
-            output = recurrent(inputs, gate, scale, real, state)
-            state = _add(state, inputs, k.shape[-2] - self.window + 1)
+            leaving = max(0, k.shape[-2] - self.window + 1)  # only these keys need features
+            inputs = self._prepare(q, k[..., :leaving, :], v[..., :leaving, :], real[:, :leaving])
+            keys, values = (repeat_heads(x, q.shape[1]).to(gate.dtype) for x in (k, v))
+            output = recurrent(inputs.q, keys, values, inputs.phi_q, gate, scale, real, state)
+            state = _add(state, inputs, leaving)
         else:
             output, state = self._segments(q, k, v, gate, scale, real, state)
         if layer is not None:

@@ -1,6 +1,5 @@
 """Publishing a linear model on the Hugging Face Hub: what was learned, not the base model."""
 
-import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +7,8 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import ModelCard, ModelCardData, constants
 
 from lyra.errors import InputError
-from lyra.hub.uploading import check_private, upload
+from lyra.hub.checks import check_repository_name
+from lyra.hub.uploading import check_private, print_files, upload
 
 from .checkpoints import ADAPTER_FOLDER, WEIGHTS_FILE, load_config, read_weights
 from .configuration_lolcats import CONFIG_FILE, LolcatsConfig
@@ -44,8 +44,7 @@ def publish(
     Raises:
         InputError: for a folder that is not fit to publish, or as [`lyra.hub.uploading.upload`].
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id, re.ASCII):
-        raise InputError(f"{repo_id!r}: expected user/name")
+    check_repository_name(repo_id)
     path = Path(folder)
     config = load_config(path)
     _check(path, config)
@@ -63,9 +62,7 @@ def publish(
         for file in files:
             if file.suffix in (".json", ".md"):
                 check_private(file)
-        print(f"to {repo_id}:")
-        for file in files:
-            print(f"  {file.relative_to(artifact)}  {file.stat().st_size:,} bytes")
+        print_files(repo_id, artifact, files)
         if dry_run:
             return None
         commit = upload(artifact, repo_id, private, CONFIG_FILE, "A model by lolcats", [f"{ADAPTER_FOLDER}/*"], token)

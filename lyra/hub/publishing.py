@@ -16,7 +16,7 @@ from ..tasks import TASKS
 from .card import example_sequences, model_card, scores_of
 from .checks import check_folder
 from .code import build_artifact, without_name
-from .uploading import check_private, upload
+from .uploading import check_private, print_files, upload
 
 
 def publish(
@@ -57,9 +57,7 @@ def publish(
             if file.suffix in (".json", ".md"):
                 check_private(path / file.name)
         _check_model(artifact)
-        print(f"to {repo_id}:")
-        for file in files:
-            print(f"  {file.relative_to(artifact)}  {file.stat().st_size:,} bytes")
+        print_files(repo_id, artifact, files)
         uploaded = {file.relative_to(artifact).parts[0] for file in files}
         if kept := sorted({item.name for item in path.iterdir()} - uploaded):
             print(f"not uploaded: {', '.join(kept)}")

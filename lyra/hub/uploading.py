@@ -69,6 +69,13 @@ def signed_in(token: str | None = None) -> HfApi:
     return api
 
 
+def print_files(repo_id: str, folder: Path, files: Sequence[Path]) -> None:
+    """What will be uploaded."""
+    print(f"to {repo_id}:")
+    for file in files:
+        print(f"  {file.relative_to(folder)}  {file.stat().st_size:,} bytes")
+
+
 def check_private(file: Path) -> None:
     """No text may tell a token or the folders of the user."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):

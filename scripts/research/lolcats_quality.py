@@ -23,9 +23,10 @@ from transformers import EsmConfig, EsmForMaskedLM, LlamaConfig, LlamaForCausalL
 
 from lolcats.attention_transfer import TransferArguments, transfer
 from lolcats.configuration_lolcats import LolcatsConfig
-from lolcats.conversion import implementation, linearize
+from lolcats.conversion import linearize
+from lolcats.fidelity import compare_layers
 from lolcats.finetuning import LoraArguments, add_lora
-from lolcats.modeling_lolcats import TEACHER, attention_layers, real_keys
+from lolcats.modeling_lolcats import attention_layers
 from lyra.data.tables import table_format
 
 ROOT = Path(__file__).parents[2]
@@ -226,26 +227,9 @@ def evaluate(model: nn.Module, task: Task) -> float:
     return sum(float(model(**batch).loss) for batch in islice(task.batches(1), _TEST_BATCHES)) / _TEST_BATCHES
 
 
-@torch.no_grad()
 def relative_errors(model: Any, task: Task) -> list[float]:
     """Of each layer: the error of the outputs of all heads over their size, given the teacher's inputs."""
-    found: dict[int, list[float]] = {}
-
-    def observe(own, q, k, v, scale, mask, teacher):
-        real = real_keys(k, mask)[:, None, :, None]
-        sums = found.setdefault(id(own), [0.0, 0.0])
-        sums[0] += float(((own(q, k, v, scale, mask) - teacher) * real).square().sum())
-        sums[1] += float((teacher * real).square().sum())
-
-    layers = attention_layers(model).values()
-    for own in layers:
-        own.observer = observe
-    with implementation(model, TEACHER):
-        for batch in islice(task.batches(1), 2):
-            model(**batch)
-    for own in layers:
-        own.observer = None
-    return [round((error / size) ** 0.5, 4) for error, size in (found[id(own)] for own in layers)]
+    return [row["relative_error"] for row in compare_layers(model, list(islice(task.batches(1), 2)))]
 
 
 if __name__ == "__main__":
