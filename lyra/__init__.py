@@ -6,7 +6,7 @@ classes.
 
 from typing import TYPE_CHECKING
 
-from ._auto import register_auto_classes
+from ._auto import Processor, register_auto_classes
 from .lazy import lazy_names
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not see names that are made on first use
@@ -39,4 +39,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     },
 )
 
-register_auto_classes()
+register_auto_classes(
+    __name__, "LyraConfig", Processor("tokenization", "AutoTokenizer", "fast_tokenizer_class", "LyraTokenizer")
+)

@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -155,6 +156,18 @@ def quiet_loading() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def recorded(argv: list[str]) -> list[str]:
+    """The arguments as the record has them, which may be published: without tokens, and of an absolute path only the
+    last part."""
+    shown: list[str] = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if (shown and shown[-1].endswith("token")) or (equals and flag.endswith("token")):
+            value = "..."
+        shown.append(flag + equals + (Path(value).name if os.path.isabs(value) else value))
+    return shown
 
 
 def is_main_process() -> bool:

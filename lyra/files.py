@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,23 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def move_into(folder: Path, target: Path) -> None:
+    """Moves what a folder holds into another one on the same disk, in the place of what is there by the same names, and
+    removes it; all of it is on the disk before the first and after the last."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+    for item in folder.iterdir():
+        _move(item, target / item.name)
+    folder.rmdir()
+    sync(target)
+
+
+def _move(item: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(item, target)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -23,6 +23,7 @@ from runs import write_table
 
 import lolcats.cli
 import lyra
+import pcn.cli
 from lyra.cli import build_parser, main
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,9 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page, bench):
             run_python(block, bench)
 
 
+PROGRAMS = {"lyra": main, "lolcats": lolcats.cli.main, "pcn": pcn.cli.main}
+
+
 def run_command(command):
     program, *arguments = shlex.split(command)
     if program == "accelerate":
@@ -90,13 +94,13 @@ def run_command(command):
         done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-2000:]
         return
-    assert program in ("lyra", "lolcats"), command
+    assert program in PROGRAMS, command
     output = dict(pairwise(arguments)).get("--output_dir")
     if output and "--resume" not in arguments:  # a page may train the same model twice
         shutil.rmtree(output, ignore_errors=True)
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        code = (main if program == "lyra" else lolcats.cli.main)(arguments)
+        code = PROGRAMS[program](arguments)
     assert code == 0, (command, said.getvalue())
 
 
@@ -115,7 +119,11 @@ def run_python(block, folder):
             assert promised in printed.getvalue(), promised
 
 
-EXAMPLES = [lyra.LyraModel.forward, *(getattr(lyra, name) for name in lyra.__all__)]
+EXAMPLES = [
+    lyra.LyraModel.forward,
+    *(getattr(lyra, name) for name in lyra.__all__),
+    *(pcn.PcnModel.forward, pcn.PcnFeatureExtractor),
+]
 
 
 @pytest.mark.parametrize("owner", [owner for owner in EXAMPLES if ">>>" in (owner.__doc__ or "")])
@@ -127,7 +135,7 @@ def test_docstring_examples(owner):
 
 
 def test_every_flag_in_the_documentation_exists():
-    parsers = (build_parser(), lolcats.cli.build_parser())
+    parsers = (build_parser(), lolcats.cli.build_parser(), pcn.cli.build_parser())
     verbs = [verb for parser in parsers for verb in parser._subparsers._group_actions[0].choices.values()]
     known = {option for verb in verbs for action in verb._actions for option in action.option_strings} | {"--version"}
     foreign = {"--data_dir", "--runs", "--record", "--table", "--seeds"}  # of scripts
@@ -147,7 +155,7 @@ def test_the_files_named_in_the_documentation_exist():
     """Above all those of "where to change what"."""
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]:
         for name in re.findall(
-            r"`((?:lyra|lolcats|tests|scripts|docs|examples|model_cards)/[\w./]*)`", page.read_text("utf-8")
+            r"`((?:lyra|lolcats|pcn|tests|scripts|docs|examples|model_cards)/[\w./]*)`", page.read_text("utf-8")
         ):
             assert (ROOT / name).exists(), (page.name, name)
 

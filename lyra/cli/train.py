@@ -4,12 +4,12 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..command import recorded
 from ..data.arguments import DataArguments
 from ..errors import InputError, one_line
 from ..metrics import check_selection
@@ -92,7 +92,7 @@ def run_with(arguments: argparse.Namespace, job: Callable[..., dict[str, Any]]) 
         args = instance(LyraTrainingArguments, given)
     except (ValueError, ImportError) as error:
         raise InputError(one_line(error)) from None
-    command = shlex.join(["lyra", arguments.verb, *_recorded(arguments.argv)])
+    command = shlex.join(["lyra", arguments.verb, *recorded(arguments.argv)])
     if record := job(data_args, model_args, args, command=command, data=data):
         _print_metrics(record)
         print(f"written: {args.output_dir}")
@@ -154,18 +154,6 @@ def _as_flags(values: dict[str, Any]) -> list[str]:
             value = json.dumps(value)
         flags += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
     return flags
-
-
-def _recorded(argv: list[str]) -> list[str]:
-    """The arguments as the record has them, which may be published: without tokens, and of an absolute path only the
-    last part."""
-    shown: list[str] = []
-    for argument in argv:
-        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        if (shown and shown[-1].endswith("token")) or (equals and flag.endswith("token")):
-            value = "..."
-        shown.append(flag + equals + (Path(value).name if os.path.isabs(value) else value))
-    return shown
 
 
 def _print_metrics(record: dict[str, Any]) -> None:

@@ -188,7 +188,7 @@ def check_arguments(values: Mapping[str, Any]) -> None:
         raise InputError("--label_smoothing_factor and --prediction_loss_only: not supported")
 
 
-def parse_overrides(overrides: Sequence[str], known: Collection[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str], known: Collection[str], config: str = "LyraConfig") -> dict[str, Any]:
     """Fields of the config and their values, from `field=value` each.
 
     Raises:
@@ -198,7 +198,7 @@ def parse_overrides(overrides: Sequence[str], known: Collection[str]) -> dict[st
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or name not in known:
-            raise InputError(f"--config_overrides: expected field=value with a field of LyraConfig, got {override!r}")
+            raise InputError(f"--config_overrides: expected field=value with a field of {config}, got {override!r}")
         try:
             parsed[name] = json.loads(text)
         except json.JSONDecodeError:

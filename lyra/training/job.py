@@ -2,53 +2,43 @@
 
 import copy
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError  # what `weights_only` raises for other things than tensors
 from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from safetensors import SafetensorError
 from transformers import set_seed
 
 from ..data.arguments import DataArguments
 from ..data.preparation import Prepared
-from ..errors import InputError, OutputError, one_line
+from ..errors import InputError
 from ..files import compare_fingerprint, read_json
 from ..inference.loading import load_model
 from ..inference.logits import logits_of_split
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments
+from .base_trainer import global_batch_size
 from .budget import usual_ensemble, usual_epochs, usual_patience
 from .calibration import Held, calibrate, scale_logits
-from .callbacks import RunCallback, step_of_stop
 from .checkpoints import (
-    CHECKPOINTS,
     MEMBERS,
     check_members,
-    checkpoint_to_resume,
     is_finished,
-    last_checkpoint,
-    relocate,
     remove_leftovers,
     remove_run,
-    remove_unfinished,
-    save_fingerprint,
 )
 from .diagnosis import find_problems
 from .linear import fit_linear
 from .linear_term import LinearTerm, fit_linear_term
 from .model import Build, build_model, label_fields
-from .progress import EpochLines
 from .record import check_new_columns, run_record, stack, write_run
-from .selection import evaluations
-from .trainer import LyraTrainer, LyraTrainingArguments, build_trainer, global_batch_size
+from .running import best_epoch, run_trainer
+from .trainer import LyraTrainingArguments, build_trainer
 
 # What a resumed run must have in common with the interrupted one, besides batch size, data and model.
 _SETTINGS = (
@@ -60,7 +50,6 @@ _SETTINGS = (
     "weight_decay",
     "seed",
 )
-_MIN_FREE_BYTES = 1 << 20  # less than a checkpoint
 
 
 @dataclass
@@ -181,39 +170,16 @@ class Job:
                 f"training: {args.world_size} process(es), {global_batch_size(args)} sequences per step",
                 flush=True,
             )
-        with _cleaning_up(output, main):
-            resuming = bool(args.resume or args.resume_from_checkpoint)
-            checkpoint = checkpoint_to_resume(output, args.resume_from_checkpoint) if resuming else None
-            if main:
-                save_fingerprint(output, fingerprint, resuming=checkpoint is not None)
-                remove_unfinished(output, checkpoint)
-                if checkpoint is not None:
-                    relocate(checkpoint)
-            trainer = self._train(model, args, output, checkpoint)
+        trainer = run_trainer(output, args, fingerprint, lambda args: build_trainer(self.data, args, model=model))
         if not main:
             return {}
         model.to(args.device).eval()
         history = trainer.state.log_history
         seconds = round(history[-1]["train_runtime"], 1)
-        training = {"best_epoch": _best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
+        training = {"best_epoch": best_epoch(trainer), "training_seconds": seconds, "run": fingerprint}
         if self.term is not None:
             training["linear_term"] = self.term.join(model, data)
         return self._score_and_write(output, args, model, training, history, compare=not is_member)
-
-    def _train(
-        self, model: LyraClassificationModel, args: LyraTrainingArguments, output: Path, checkpoint: Path | None
-    ) -> LyraTrainer:
-        """Runs the Trainer, from a checkpoint or from the start."""
-        patience, kept = args.early_stopping_patience, args.save_total_limit
-        args.output_dir = str(output / CHECKPOINTS)
-        args.save_total_limit = None  # the callback drops checkpoints, when the next one is complete
-        if checkpoint and (step := step_of_stop(checkpoint, args, patience)):
-            args.max_steps = step  # it was about to end
-        trainer = build_trainer(self.data, args, model=model)
-        trainer.add_callback(EpochLines(str(args.metric_for_best_model)))
-        trainer.add_callback(RunCallback(trainer.accelerator, kept, patience))
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-        return trainer
 
     def run_ensemble(self, output: Path) -> dict[str, Any]:
         """Trains the members that are not yet there, and makes one model of them."""
@@ -346,37 +312,3 @@ def _removing_empty_folders(output: Path) -> Iterator[None]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         raise
-
-
-@contextmanager
-def _cleaning_up(output: Path, main: bool) -> Iterator[None]:
-    """Removes what training wrote if it ends before its first checkpoint; the library's complaints become one line."""
-    try:
-        yield
-    except BaseException as error:
-        if main and last_checkpoint(output) is None:
-            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-            if output.is_dir() and not any(output.iterdir()):  # the folder of a member; any other holds the lock
-                output.rmdir()
-        if isinstance(error, (OSError, RuntimeError, SafetensorError, OutputError)) and _is_full(output):
-            saved = "; --resume continues from the last checkpoint" * (last_checkpoint(output) is not None)
-            raise OutputError(f"{output}: No space left on device{saved}") from error
-        complaint = isinstance(
-            error, (ValueError, TypeError, KeyError, ImportError, NotImplementedError, UnpicklingError)
-        )
-        if complaint and not isinstance(error, InputError):
-            raise InputError(f"training stopped: {one_line(error)[:500]}") from error
-        raise
-
-
-def _is_full(folder: Path) -> bool:
-    """Whether the disk is full, for which every library has an error of its own."""
-    return folder.exists() and shutil.disk_usage(folder).free < _MIN_FREE_BYTES
-
-
-def _best_epoch(trainer: LyraTrainer) -> float:
-    """The epoch that the Trainer selected by its validation score."""
-    epochs = {entry["step"]: entry["epoch"] for entry in evaluations(trainer.state.log_history)}
-    if trainer.state.best_global_step not in epochs:
-        raise InputError("no epoch was scored on the validation split; see --eval_strategy, --eval_steps, --eval_delay")
-    return float(epochs[trainer.state.best_global_step])

@@ -19,7 +19,7 @@ from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..data.tables import TableWriter
 from ..errors import InputError
-from ..files import sync
+from ..files import move_into
 from ..hub.card import example_sequences, model_card
 from ..inference.logits import Predictions
 from ..inference.outputs import added_columns, extend_row, prediction_columns
@@ -28,8 +28,9 @@ from ..modeling_lyra import LyraClassificationModel
 from ..plots import plot_confusion, plot_history, plot_measured, plot_reliability, plot_roc
 from ..scoring import compute_metrics
 from .arguments import ModelArguments
+from .base_trainer import global_batch_size
 from .checkpoints import remove_checkpoints
-from .trainer import LyraTrainingArguments, global_batch_size
+from .trainer import LyraTrainingArguments
 
 
 def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None:
@@ -159,12 +160,7 @@ def write_run(
     card = model_card(record, output.absolute().name, type(model).__name__, example, plot, reliability)
     card.save(partial / "README.md")
     (partial / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for path in (*partial.rglob("*"), partial):
-        sync(path)
-    for item in partial.iterdir():
-        _move(item, output / item.name)
-    partial.rmdir()
-    sync(output)  # before the checkpoints go
+    move_into(partial, output)  # before the checkpoints go
     remove_checkpoints(output)
 
 
@@ -173,12 +169,6 @@ def _write_predictions(file: Path, model: LyraClassificationModel, data: Prepare
     with TableWriter(file) as writer:
         blank = dict.fromkeys(_columns(data))
         writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
-
-
-def _move(item: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(item, target)
 
 
 def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str | None:

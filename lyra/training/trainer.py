@@ -1,14 +1,12 @@
-"""The Hugging Face Trainer with Lyra's arguments, parameter groups, order of rows and metrics."""
+"""The Trainer with Lyra's arguments, parameter groups and metrics."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_utils import EvalPrediction
 
 from ..data.collator import LyraCollator
@@ -16,8 +14,8 @@ from ..data.labels import IGNORE_INDEX
 from ..scoring import compute_metrics
 from ..tasks import Task
 from .arguments import TrainingDefaults
+from .base_trainer import BaseTrainer
 from .progress import EpochLines
-from .selection import evaluations, rank
 
 if TYPE_CHECKING:
     from ..data.preparation import Prepared
@@ -35,7 +33,7 @@ class LyraTrainingArguments(TrainingDefaults, TrainingArguments):
         self.metric_for_best_model = chosen  # the parent put "loss" where nothing was chosen; the task will choose
 
 
-class LyraTrainer(Trainer):
+class LyraTrainer(BaseTrainer):
     """The Hugging Face Trainer with Lyra's parameter groups and, by default, its collator and metrics.
 
     Args:
@@ -65,20 +63,6 @@ class LyraTrainer(Trainer):
         worst = -math.inf if self.args.greater_is_better else math.inf
         return scores if selected == "loss" else {selected: worst} | scores
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """By the rule of [`rank`]; the parent's knows the metric alone."""
-        if super()._determine_best_metric(metrics, trial):
-            return True
-        best = [e for e in evaluations(self.state.log_history) if e["step"] == self.state.best_global_step]
-        if best and not rank(metrics, self.args) > rank(best[-1], self.args):
-            return False
-        self.state.best_global_step = self.state.global_step
-        return True
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(train_dataset)
-        return _EpochSampler(sampler, self) if hasattr(sampler, "generator") else sampler
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             model = self.model if model is None else model
@@ -106,24 +90,6 @@ def build_trainer(data: "Prepared", args: LyraTrainingArguments, **model: Any) -
     return trainer
 
 
-class _EpochSampler(Sampler):
-    """A random order that follows from seed, epoch and global batch alone: a run resumed within an epoch finds
-    the batches of that epoch again, and several processes share those of one."""
-
-    def __init__(self, sampler: Any, trainer: LyraTrainer):
-        self.sampler, self.trainer = sampler, trainer
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[int]:
-        args, epoch = self.trainer.args, int(self.trainer.state.epoch or 0)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        self.sampler.generator = torch.Generator().manual_seed(seed + epoch)
-        self.sampler.batch_size = global_batch_size(args)  # what lengths are grouped by, on any number of processes
-        return iter(self.sampler)
-
-
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Three groups for an optimizer: weights with decay; norms, biases and D without; step sizes and poles without.
 
@@ -142,8 +108,3 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
         for name, parameters in groups.items()
         if parameters
     ]
-
-
-def global_batch_size(args: TrainingArguments) -> int:
-    """Sequences per optimizer step, over all processes and accumulation steps."""
-    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import lolcats.cli
 import lyra.cli
+import pcn.cli
 
 FILE = Path(__file__).parents[2] / "docs" / "command_line.md"
 _HEAD = """# Command line
 
-`lyra VERB --help` and `lolcats VERB --help` show the same. A command ends with code 0; with 2 and one line on standard
-error for bad input, and then nothing is left half-written; with 130 or 143 after Ctrl-C or SIGTERM. Flags of `lyra` may
-be written with `_` or `-`. `lyra --version` prints the version.
+`lyra VERB --help`, `lolcats VERB --help` and `pcn VERB --help` show the same. A command ends with code 0; with 2 and
+one line on standard error for bad input, and then nothing is left half-written; with 130 or 143 after Ctrl-C or
+SIGTERM. Flags of `lyra` may be written with `_` or `-`. `lyra --version` prints the version.
 """
 
 
 def reference() -> str:
     """The text of the page."""
-    return _HEAD + "".join(
-        _sections("lyra", lyra.cli.build_parser()) + _sections("lolcats", lolcats.cli.build_parser())
-    )
+    parsers = {"lyra": lyra.cli.build_parser(), "lolcats": lolcats.cli.build_parser(), "pcn": pcn.cli.build_parser()}
+    return _HEAD + "".join(section for command, parser in parsers.items() for section in _sections(command, parser))
 
 
 def _sections(command: str, parser: argparse.ArgumentParser) -> list[str]:
@@ -38,7 +38,7 @@ def _section(command: str, name: str, parser: argparse.ArgumentParser) -> str:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         rows = [f"| {_flag(action)} | {_help(action)} |" for action in shown if action.dest != "help"]
         if group.title not in ("positional arguments", "options"):
-            lines.append(f"### {group.title} {{: #{name}-{(group.title or '').replace(' ', '-')} }}\n")
+            lines.append(f"### {group.title} {{: #{command}-{name}-{(group.title or '').replace(' ', '-')} }}\n")
         if group.description:
             lines.append(re.sub(r"--\w+", lambda flag: f"`{flag[0]}`", group.description) + ".\n")
         if rows:

@@ -29,7 +29,7 @@ STEP = "lyra.training.trainer:LyraTrainer.training_step"
         ("lyra.training.callbacks:write_checksums", 2),  # after its last file
         ("lyra.training.callbacks:rotate_checkpoints", 3),
         ("lyra.training.trainer:LyraTrainer._load_best_model", 1),
-        ("lyra.training.record:_move", 3),  # while the results are moved into place
+        ("lyra.files:_move", 3),  # while the results are moved into place
         ("lyra.training.checkpoints:_remove", 1),  # while the checkpoints of the finished run are removed
     ],
 )

@@ -1,0 +1,242 @@
+"""PyTorch Particle Chebyshev Network (Semlani, Relan, Ramesh 2023, arXiv 2309.08630).
+
+Glossary of the shape comments: b batch, n particles, f features, d dimensions, h channels, k neighbours, p polynomials.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_pcn import PcnConfig
+from .graph_pcn import JetGraph, build_graph, chebyshev_polynomials, scaled_laplacian
+
+
+class PcnChebyshevConv(nn.Module):
+    """`sum_p T_p(L') x W_p + bias` (Defferrard et al. 2016): the polynomials of the neighbours, and one linear map."""
+
+    def __init__(self, in_channels: int, out_channels: int, order: int):
+        super().__init__()
+        self.order = order
+        self.linear = nn.Linear(order * in_channels, out_channels)  # of T_0 x, T_1 x, ... side by side
+
+    def forward(self, x: torch.Tensor, polynomials: torch.Tensor) -> torch.Tensor:
+        """`(b, n, in)` to `(b, n, out)`, given `(b, n, n, p)`."""
+        out = self.linear.out_features
+        # The linear maps first, W_p x for all p: one product with the polynomials then also sums over p.
+        weight = self.linear.weight.view(out, self.order, -1).permute(2, 1, 0).flatten(1)  # (in, p out)
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            mapped = x.to(polynomials.dtype) @ weight.to(polynomials.dtype)  # (b, n, p out)
+            mapped = mapped.view(x.shape[0], x.shape[1] * self.order, out)  # (b, n p, out)
+            y = polynomials.flatten(2) @ mapped + self.linear.bias.to(polynomials.dtype)
+        return y.to(x.dtype)
+
+
+class PcnEdgeConv(nn.Module):
+    """`max_j theta(x_i - x_j) + phi(x_i)` over the neighbours j of i (Wang et al. 2019)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.theta = nn.Linear(in_channels, out_channels)
+        self.phi = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x: torch.Tensor, graph: JetGraph) -> torch.Tensor:
+        """`(b, n, in)` to `(b, n, out)`. Never a `(b, n, n, out)` tensor: theta is linear, so that the maximum over j
+        is `theta x_i` less the minimum of `theta x_j`, over those near i and those that i is near to."""
+        mapped = F.linear(x, self.theta.weight)  # (b, n, h)
+        b, n, h = mapped.shape
+        k = graph.neighbors.shape[2]
+        largest = torch.finfo(mapped.dtype).max
+        first = torch.arange(b, device=x.device)[:, None] * n  # row of the first particle of each jet
+        rows = (graph.neighbors.flatten(1) + first).flatten()  # (b n k,)
+        absent = ~graph.valid.flatten()[:, None]  # (b n k, 1)
+        near = mapped.flatten(0, 1).index_select(0, rows).masked_fill(absent, largest)
+        near = near.view(b * n, k, h).amin(dim=1)
+        sources = mapped.flatten(0, 1).repeat_interleave(k, dim=0).masked_fill(absent, largest)
+        lowest = near.scatter_reduce(0, rows[:, None].expand(-1, h), sources, reduce="amin").view(b, n, h)
+        has_neighbors = graph.adjacency.sum(dim=2, keepdim=True) > 0
+        farthest = mapped - torch.where(has_neighbors, lowest, 0) + self.theta.bias
+        return torch.where(has_neighbors, farthest, 0) + self.phi(x)
+
+
+@dataclass
+class PcnModelOutput(ModelOutput):
+    """Output of [`PcnModel`].
+
+    Attributes:
+        last_hidden_state: `(batch_size, particles, channels)`, zero at pads.
+        pooler_output: `(batch_size, channels * poolings)`.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+
+
+class PcnPreTrainedModel(PreTrainedModel):
+    config_class = PcnConfig
+    base_model_prefix = "pcn"
+    main_input_name = "features"
+    _no_split_modules = ["PcnLayer"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """torch's defaults."""
+        if isinstance(module, nn.Linear):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            bound = 1 / module.in_features**0.5
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+class PcnLayer(nn.Module):
+    """A Chebyshev convolution, and an edge convolution after it where the config has them."""
+
+    def __init__(self, config: PcnConfig, in_channels: int, out_channels: int, is_last: bool):
+        super().__init__()
+        self.residual = config.residual and in_channels == out_channels
+        self.conv = PcnChebyshevConv(in_channels, out_channels, config.chebyshev_order)
+        self.norm = nn.LayerNorm(out_channels) if config.layer_norm else nn.Identity()
+        has_edges = config.edge_convolutions and not is_last
+        self.edge_conv = PcnEdgeConv(out_channels, out_channels) if has_edges else None
+
+    def forward(self, x: torch.Tensor, polynomials: torch.Tensor, graph: JetGraph, mask: torch.Tensor) -> torch.Tensor:
+        """`(b, n, in)` to `(b, n, out)`, zero at pads."""
+        y = F.relu(self.norm(self.conv(x, polynomials)))
+        if self.residual:
+            y = x + y
+        if self.edge_conv is not None:
+            y = F.relu(self.edge_conv(y, graph))
+        return y.masked_fill(~mask[:, :, None], 0)
+
+
+class PcnModel(PcnPreTrainedModel):
+    """The network without a head: a vector for each particle and one for the jet."""
+
+    def __init__(self, config: PcnConfig):
+        super().__init__(config)
+        sizes = [config.input_size, *config.hidden_sizes]
+        last = len(config.hidden_sizes) - 1
+        self.layers = nn.ModuleList(PcnLayer(config, sizes[i], sizes[i + 1], i == last) for i in range(last + 1))
+        self.pooled_size = sizes[-1] * len(config.pooling)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        features: torch.FloatTensor,
+        points: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> PcnModelOutput:
+        r"""
+        Args:
+            features (`torch.FloatTensor` of shape `(batch_size, particles, 16)`):
+                Of [`PcnFeatureExtractor`].
+            points (`torch.FloatTensor` of shape `(batch_size, particles, dimensions)`):
+                Where the particles are; those near each other are connected.
+            attention_mask (`torch.Tensor` of shape `(batch_size, particles)`, *optional*):
+                Non-zero at real particles; without it all are.
+
+        Returns:
+            [`PcnModelOutput`].
+
+        Raises:
+            ValueError: if shapes do not fit.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from pcn import PcnConfig, PcnModel
+
+        >>> PcnModel(PcnConfig())(torch.rand(2, 30, 16), torch.rand(2, 30, 3)).pooler_output.shape
+        torch.Size([2, 64])
+        ```
+        """
+        self._check_shapes(features, points, attention_mask)
+        mask = features.new_ones(features.shape[:2]).bool() if attention_mask is None else attention_mask != 0
+        # What is in a pad may be anything, even not a number.
+        x = features.masked_fill(~mask[:, :, None], 0)
+        graph, polynomials = self._look_around(x, points.masked_fill(~mask[:, :, None], 0), mask)
+        x = x.to(self.dtype)
+        for layer in self.layers:
+            x = layer(x, polynomials, graph, mask)
+        return PcnModelOutput(last_hidden_state=x, pooler_output=self._pool(x, mask))
+
+    @torch.no_grad()
+    def _look_around(
+        self, features: torch.Tensor, points: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[JetGraph, torch.Tensor]:
+        """The graph and its polynomials, in single precision at least: neighbours in bfloat16 would be others."""
+        wide = points.to(torch.promote_types(points.dtype, torch.float32))
+        with torch.autocast(device_type=points.device.type, enabled=False):
+            graph = build_graph(wide, features, mask, self.config.num_neighbors)
+            laplacian = scaled_laplacian(graph.adjacency, self.config.lambda_max, mask)
+            return graph, chebyshev_polynomials(laplacian, self.config.chebyshev_order, mask)
+
+    def _pool(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`(b, n, h)` to `(b, poolings h)`; zeros of a jet without particles."""
+        counts = mask.sum(dim=1, keepdim=True).clamp_min(1)
+        lowest = torch.finfo(x.dtype).min
+        pooled = {
+            "mean": lambda: x.sum(dim=1) / counts.to(x.dtype),
+            "max": lambda: x.masked_fill(~mask[:, :, None], lowest).amax(dim=1).masked_fill(~mask.any(1)[:, None], 0),
+        }
+        return torch.cat([pooled[name]() for name in self.config.pooling], dim=-1)
+
+    def _check_shapes(self, features: torch.Tensor, points: torch.Tensor, mask: torch.Tensor | None) -> None:
+        if features.dim() != 3 or features.shape[2] != self.config.input_size:
+            expected = f"(batch, particles, {self.config.input_size})"
+            raise ValueError(f"`features`: expected the shape {expected}, got {tuple(features.shape)}")
+        if points.dim() != 3 or points.shape[:2] != features.shape[:2]:
+            expected = f"({features.shape[0]}, {features.shape[1]}, dimensions)"
+            raise ValueError(f"`points`: expected the shape {expected}, got {tuple(points.shape)}")
+        if mask is not None and mask.shape != features.shape[:2]:
+            expected = f"({features.shape[0]}, {features.shape[1]})"
+            raise ValueError(f"`attention_mask`: expected the shape {expected}, got {tuple(mask.shape)}")
+
+
+class PcnForJetClassification(PcnPreTrainedModel):
+    """The network with a linear read-out of the jet's vector: logits of the classes."""
+
+    def __init__(self, config: PcnConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.pcn = PcnModel(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(self.pcn.pooled_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        features: torch.FloatTensor,
+        points: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            features, points, attention_mask: as of [`PcnModel`].
+            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Numbers of the classes.
+
+        Returns:
+            `SequenceClassifierOutput`: `logits` `(batch_size, num_labels)`, and with `labels` the cross-entropy.
+        """
+        output = self.pcn(features, points, attention_mask)
+        logits = self.classifier(self.dropout(output.pooler_output))
+        loss = None if labels is None else F.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+__all__ = ["PcnForJetClassification", "PcnModel", "PcnPreTrainedModel"]

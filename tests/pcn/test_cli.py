@@ -1,0 +1,122 @@
+"""The command line: from files of jets to a tagger, its predictions, scores, export and artifact."""
+
+import json
+import subprocess
+import sys
+
+import jet_files
+import pandas as pd
+import pytest
+import torch
+
+from lyra.hub import build_artifact
+from pcn.cli import main
+from pcn.inference import load_model
+
+FEW = ["--num_train_epochs", "2", "--config_overrides", "hidden_sizes=[8,8]", "--per_device_train_batch_size", "16"]
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tagger")
+    train, test = (
+        jet_files.write_parquet(folder / "train.parquet", 90),
+        jet_files.write_root(folder / "test.root", 60, seed=1),
+    )
+    assert main(["train", str(train), "--test", str(test), "-o", str(folder / "model"), *FEW]) == 0
+    return folder
+
+
+def test_a_run_leaves_a_scored_model(tagger):
+    record = json.loads((tagger / "model" / "metrics.json").read_text())
+    assert record["n"] == {"train": 81, "validation": 9, "test": 60}
+    assert record["test"]["jets"] == dict.fromkeys(jet_files.NAMES, 20) and record["test"]["background"] == "QCD"
+    assert record["command"].startswith("pcn train train.parquet --test test.root")
+    names = {path.name for path in (tagger / "model").iterdir()}
+    assert names == {
+        *("README.md", "config.json", "metrics.json", "model.safetensors", "plots", "preprocessor_config.json")
+    }
+
+
+def test_prediction_and_evaluation_agree_with_the_record(tagger, capsys):
+    table = tagger / "predictions.csv"
+    assert main(["predict", str(tagger / "model"), str(tagger / "test.root"), "-o", str(table)]) == 0
+    rows = pd.read_csv(table)
+    assert rows["event"].tolist() == list(range(60))
+    true = rows[[f"label_{name}" for name in jet_files.NAMES]].to_numpy().argmax(1)
+    accuracy = (rows["prediction"] == [jet_files.NAMES[number] for number in true]).mean()
+    report = tagger / "report"
+    assert main(["evaluate", str(tagger / "model"), str(tagger / "test.root"), "-o", str(report)]) == 0
+    found = json.loads((report / "metrics.json").read_text())["scores"]
+    record = json.loads((tagger / "model" / "metrics.json").read_text())["test"]["scores"]
+    assert found["accuracy"] == pytest.approx(accuracy) == record["accuracy"]
+    assert found == pytest.approx(record, abs=1e-6)
+    assert (report / "rejection.png").stat().st_size > 5000
+
+
+def test_the_same_seed_gives_the_same_model(tagger, tmp_path):
+    files = [str(tagger / "train.parquet"), "--test", str(tagger / "test.root")]
+    assert main(["train", *files, "-o", str(tmp_path / "model"), *FEW]) == 0
+    first, second = ((folder / "model" / "model.safetensors").read_bytes() for folder in (tagger, tmp_path))
+    assert first == second
+
+
+def test_a_checkpoint_loads_where_the_package_is_not(tagger, tmp_path):
+    build_artifact(tagger / "model", tmp_path / "artifact", "someone/tagger")
+    inputs = {"features": torch.rand(2, 9, 16), "points": torch.rand(2, 9, 2)}
+    torch.save(inputs, tmp_path / "inputs.pt")
+    code = f"""
+import sys
+sys.modules["pcn"] = sys.modules["lyra"] = None
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForSequenceClassification
+options = {{"trust_remote_code": True}}
+model = AutoModelForSequenceClassification.from_pretrained({str(tmp_path / "artifact")!r}, **options)
+AutoFeatureExtractor.from_pretrained({str(tmp_path / "artifact")!r}, **options)
+torch.save(model(**torch.load({str(tmp_path / "inputs.pt")!r})).logits, {str(tmp_path / "logits.pt")!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    model, _ = load_model(str(tagger / "model"))
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(**inputs).logits)
+
+
+def test_publishing_lists_what_would_go(tagger, capsys):
+    assert main(["publish", str(tagger / "model"), "someone/tagger", "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert "modeling_pcn.py" in said and "graph_pcn.py" in said and "LICENSE" in said
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_same_logits(tagger, tmp_path, capsys):
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    assert main(["export", str(tagger / "model"), "-o", str(tmp_path / "tagger.onnx")]) == 0
+    difference = float(capsys.readouterr().out.rsplit(": ", 1)[1])
+    assert difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    (
+        ("train missing.parquet -o new", "missing.parquet: no such file"),
+        ("train {train} -o new --preset best", "invalid choice"),
+        ("train {train} -o new --config_overrides layers=3", "expected field=value"),
+        ("train {train} -o new --config_overrides num_neighbors=0", "num_neighbors"),
+        ("train {train} -o new --background W", "--background: expected one of QCD, Hbb, Tbqq"),
+        ("train {train} -o new --label_column kind", "no column 'kind'"),
+        ("train {train} -o new --num_train_epochs 0", "--num_train_epochs: expected more than 0"),
+        ("train {train} -o {model}", "--output_dir is in use"),
+        ("predict {train} {train} -o new.csv", "expected the folder or Hub id of a PCN model"),
+        ("predict {model} {train} -o new.xyz", "new.xyz"),
+        ("evaluate {model} {train} -o {model}", "exists already"),
+        ("export {model} -o new.pt", "ends in .onnx"),
+        ("publish {train} someone/tagger --dry_run", "README.md is missing"),
+        ("simulate -o new.csv", "ends in .parquet"),
+        ("simulate -o new.parquet --classes Z", "--classes: expected some of QCD"),
+    ),
+)
+def test_bad_input_gets_a_line_and_leaves_nothing(tagger, tmp_path, monkeypatch, capsys, command, said):
+    monkeypatch.chdir(tmp_path)
+    places = {"train": tagger / "train.parquet", "model": tagger / "model"}
+    assert main([part.format(**places) for part in command.split()]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
