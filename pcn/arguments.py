@@ -55,17 +55,6 @@ class TrainingDefaults:
         default=None, metadata={"help": "Epochs without a better validation score after which to stop."}
     )
     resume: bool = field(default=False, metadata={"help": "Continue an interrupted run."})
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.05
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int | None = 1
-    metric_for_best_model: str = "accuracy"
-    greater_is_better: bool = True
-    load_best_model_at_end: bool = True
-    logging_steps: float = 50
-    report_to: str = "none"
-    dataloader_pin_memory: bool = False
 
 
 def check_arguments(settings: Any) -> None:

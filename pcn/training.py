@@ -50,6 +50,20 @@ _SETTINGS = ("num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_s
 class PcnTrainingArguments(TrainingDefaults, TrainingArguments):
     """`TrainingArguments` with this package's defaults."""
 
+    train_sampling_strategy: str = "group_by_length"
+    remove_unused_columns: bool = False  # `length`, by which that goes
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.05
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int | None = 1
+    metric_for_best_model: str = "accuracy"
+    greater_is_better: bool = True
+    load_best_model_at_end: bool = True
+    logging_steps: float = 50
+    report_to: str = "none"
+    dataloader_pin_memory: bool = False
+
 
 def train(
     files: list[str],

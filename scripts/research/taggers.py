@@ -6,7 +6,7 @@
     pcn simulate -o jets/qcd.parquet --jets 40000 --seed 4 --classes QCD
     python scripts/research/taggers.py compare      models, three seeds each; the test jets are scored once per seed
     python scripts/research/taggers.py ablation     variants, on a quarter of the jets, by validation only
-    python scripts/research/taggers.py --table      docs/pcn/results.md from the records
+    python scripts/research/taggers.py --table      the tables of docs/pcn.md, from the records
 
 Every model learns from the same jets for as many epochs (trees: until a tenth of them gets no better) and is selected
 by accuracy on the validation jets. A run that has a record is not repeated.
@@ -83,10 +83,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of the comparison; the ablation has one")
     parser.add_argument("--epochs", type=float, default=10)
     parser.add_argument("--jets", type=Path, default=Path("jets"), help="folder of the simulated jets")
-    parser.add_argument("--table", action="store_true", help="write docs/pcn/results.md")
+    parser.add_argument("--table", action="store_true", help="print the tables of docs/pcn.md")
     arguments = parser.parse_args()
     if arguments.table:
-        (RECORDS / "results.md").write_text(tables(), encoding="utf-8")
+        print(f"{comparison(read('compare'))}\n{ablation(read('ablation'))}")
         return 0
     if arguments.what is None:
         parser.error("expected compare or ablation")
@@ -148,11 +148,6 @@ def run_trees(files: dict[str, str], tests: list[str], seed: int) -> dict[str, A
 
 
 # ── Tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def tables() -> str:
-    """Markdown of all records."""
-    return f"{comparison(read('compare'))}\n{ablation(read('ablation'))}"
 
 
 def read(what: str) -> dict[str, list[dict[str, Any]]]:
