@@ -121,18 +121,16 @@ def store(files: Sequence[str], extractor: PcnFeatureExtractor, classes: Classes
     """Writes features and classes to an Arrow file, which is read a jet at a time; memory does not grow with it.
 
     Returns:
-        the data set with columns `features`, `points` (flat), `labels` and `length`; and how many particles were cut.
+        the data set with columns `features`, `points` (flat) and `labels`; and how many particles were cut.
     """
-    # By the length the Trainer makes batches of like jets.
     numbers = pa.list_(pa.float32())
-    schema = pa.schema({"features": numbers, "points": numbers, "labels": pa.int64(), "length": pa.int64()})
+    schema = pa.schema({"features": numbers, "points": numbers, "labels": pa.int64()})
     cut = 0
     bar = tqdm(desc="reading", unit=" jets")
     with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer, bar:
         for jets, flat in extract(files, extractor):
             columns = [_lists(flat.features, flat.counts), _lists(flat.points, flat.counts)]
-            columns += [pa.array(classes.numbers(jets)), pa.array(flat.counts)]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+            writer.write_batch(pa.record_batch([*columns, pa.array(classes.numbers(jets))], schema=schema))
             cut += int(flat.cut.sum())
             bar.update(len(jets))
     return Dataset.from_file(str(target)).with_format("numpy"), cut

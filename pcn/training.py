@@ -50,8 +50,6 @@ _SETTINGS = ("num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_s
 class PcnTrainingArguments(TrainingDefaults, TrainingArguments):
     """`TrainingArguments` with this package's defaults."""
 
-    train_sampling_strategy: str = "group_by_length"
-    remove_unused_columns: bool = False  # `length`, by which that goes
     lr_scheduler_type: str = "cosine"
     warmup_steps: float = 0.05
     eval_strategy: str = "epoch"

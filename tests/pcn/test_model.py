@@ -120,3 +120,19 @@ def test_wrong_shapes_are_named(model, changes, named):
 def test_wrong_configs_are_named(field):
     with pytest.raises(Exception, match=next(iter(field))):
         PcnConfig(**field)
+
+
+def test_large_batches_are_computed_in_groups_with_the_same_result(model, monkeypatch):
+    counts = [1 + 7 * i % 23 for i in range(40)]
+    batch, labels = inputs(counts), torch.arange(40) % 3
+    grouped = model.pcn(**batch)
+    model(**batch, labels=labels).loss.backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    monkeypatch.setattr("pcn.modeling_pcn._GROUP", 1000)
+    whole = model.pcn(**batch)
+    for name in ("last_hidden_state", "pooler_output"):
+        torch.testing.assert_close(grouped[name], whole[name], rtol=0, atol=1e-5)
+    model(**batch, labels=labels).loss.backward()
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
