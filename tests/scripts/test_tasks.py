@@ -103,3 +103,9 @@ def test_rows_of_residues_are_drawn_whole():
     tests = [comparison.TestSet(predictions, labels, [10, 10])]
     (difference,) = comparison.compare("mae", "regression", tests, "right").values()
     assert difference == (0.5, 0.0, 1.0)  # residues by themselves would never all be of one row
+
+
+def test_the_page_is_that_of_the_records():
+    records = [json.loads(file.read_text()) for file in sorted((tasks.ROOT / "docs" / "tasks").glob("*.json"))]
+    shown = [record for record in records if record.get("differences")]
+    assert shown and tasks.report(shown) in (tasks.ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
