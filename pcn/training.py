@@ -5,11 +5,11 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -93,8 +93,8 @@ def train(
     config, extractor = build_config(model, jets, classes.names)
     background = choose_background(jets.background, classes.names)
     started = time.monotonic()
-    with locked(output), TemporaryDirectory(dir=output, prefix=".features-") as folder:
-        splits, cut = _read(files, jets, extractor, classes, Path(folder), args.seed)
+    with locked(output) if main else nullcontext(), _scratch(output / f".features-{args.process_index}") as folder:
+        splits, cut = _read(files, jets, extractor, classes, folder, args.seed)
         if main:
             sizes = ", ".join(f"{len(each):,} to {name}" for name, each in splits.items())
             print(
@@ -132,6 +132,17 @@ def train(
         }
         _write(output, trainer, extractor, record, found)
     return record
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for the time of a run; one that a killed run left is emptied."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def build_config(model: PcnArguments, jets: JetArguments, names: list[str]) -> tuple[PcnConfig, PcnFeatureExtractor]:

@@ -1,4 +1,5 @@
-"""Runs `lyra` and ends it at a chosen point: SIGKILL before the n-th call of a function, or SIGTERM there.
+"""Runs `lyra`, or the PROGRAM of the environment, and ends it at a chosen point: SIGKILL before the n-th call of a
+function, or SIGTERM there.
 
 python tests/helpers/interrupted.py KILL|TERM MODULE:FUNCTION N ARGUMENTS...
 """
@@ -7,8 +8,6 @@ import importlib
 import os
 import signal
 import sys
-
-from lyra.cli import main
 
 
 def end_at(kind, where, number):
@@ -33,4 +32,4 @@ def end_at(kind, where, number):
 if __name__ == "__main__":
     kind, where, number, *arguments = sys.argv[1:]
     end_at(kind, where, int(number))
-    sys.exit(main(arguments))
+    sys.exit(importlib.import_module(f"{os.environ.get('PROGRAM', 'lyra')}.cli").main(arguments))

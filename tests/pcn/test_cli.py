@@ -1,6 +1,7 @@
 """The command line: from files of jets to a tagger, its predictions, scores, export and artifact."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import jet_files
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 
 from lyra.hub import build_artifact
 from pcn.cli import main
@@ -120,3 +122,16 @@ def test_bad_input_gets_a_line_and_leaves_nothing(tagger, tmp_path, monkeypatch,
     assert main([part.format(**places) for part in command.split()]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ("KILL", "TERM"))
+def test_an_interrupted_run_goes_on_to_the_same_model(tagger, tmp_path, kind):
+    files = [str(tagger / "train.parquet"), "--test", str(tagger / "test.root"), "-o", str(tmp_path / "model")]
+    point = [kind, "lyra.training.progress:EpochLines.on_step_end", "8"]  # in the second epoch, of six steps each
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "interrupted.py"), *point, "train", *files, *FEW]
+    done = subprocess.run(command, env=os.environ | {"PROGRAM": "pcn"}, capture_output=True, text=True)
+    assert done.returncode == (-9 if kind == "KILL" else 143)
+    assert main(["train", *files, *FEW, "--resume"]) == 0
+    first, second = ((folder / "model" / "model.safetensors").read_bytes() for folder in (tagger, tmp_path))
+    assert first == second
+    assert not [path for path in (tmp_path / "model").iterdir() if path.name.startswith(".")]
