@@ -1,5 +1,6 @@
 """Settings of a training run; no torch, so that the command line checks them at once."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +60,11 @@ class TrainingDefaults:
 
 def check_arguments(settings: Any) -> None:
     """Raises InputError for numbers that make no sense."""
-    for name in ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "max_particles"):
-        if not getattr(settings, name, 1) > 0:
-            raise InputError(f"--{name}: expected more than 0, got {getattr(settings, name)}")
+    positive = ("num_train_epochs", "learning_rate", "max_particles", "early_stopping_patience")
+    for name in (*positive, "per_device_train_batch_size", "per_device_eval_batch_size"):
+        if not 0 < getattr(settings, name, 1) < math.inf:
+            raise InputError(f"--{name}: expected a number above 0, got {getattr(settings, name)}")
+    if not 0 <= getattr(settings, "weight_decay", 0) < math.inf:
+        raise InputError(f"--weight_decay: expected a number from 0, got {settings.weight_decay}")
+    if not 0 <= getattr(settings, "seed", 0) < 2**32:
+        raise InputError(f"--seed: expected a number from 0 to 2**32 - 1, got {settings.seed}")

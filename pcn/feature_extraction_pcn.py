@@ -12,12 +12,14 @@ from .features_pcn import (
     KINDS,
     POINT_SETS,
     axes_of,
-    find_invalid,
+    check_jets,
+    check_particles,
+    is_kept,
     jet_totals,
     particle_quantities,
     select_features,
     select_points,
-    sort_and_cut,
+    sort_particles,
 )
 
 MISSING_TRACKS = ("error", "zero")
@@ -58,8 +60,8 @@ class PcnFeatureExtractor(FeatureExtractionMixin):
         max_particles (`int`, *optional*, defaults to 128):
             Those of highest pT that are kept of a jet.
         missing_tracks (`str`, *optional*, defaults to `"error"`):
-            What to do without impact parameters: `"error"`, or `"zero"` to take all as zero, which a model must have
-            been trained with.
+            What to do without impact parameters: `"error"`, or `"zero"` to take all as zero, also those that there
+            are: a model that was trained without them does not know them.
 
     Example:
 
@@ -91,8 +93,8 @@ class PcnFeatureExtractor(FeatureExtractionMixin):
         ):
             if value not in known:
                 raise ValueError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
-        if max_particles < 1:
-            raise ValueError(f"`max_particles`: expected at least 1, got {max_particles}")
+        if not isinstance(max_particles, int) or max_particles < 1:
+            raise ValueError(f"`max_particles`: expected an integer from 1, got {max_particles!r}")
         self.feature_set, self.point_set = feature_set, point_set
         self.max_particles, self.missing_tracks = max_particles, missing_tracks
         kwargs.pop("auto_map", None)  # a copy loaded from the Hub names its repository; a saved one must not
@@ -124,13 +126,15 @@ class PcnFeatureExtractor(FeatureExtractionMixin):
             ValueError: naming the jet and the particle, counted from 1: for no particles, a momentum that is not finite
                 or not transverse, an energy below it, unknown PDG numbers, missing tracks.
         """
-        jets = [np.asarray(jet, dtype=np.float64).reshape(-1, 4) for jet in momenta]
+        jets = [_rows(number, jet, "momenta") for number, jet in enumerate(momenta)]
         counts = np.array([len(jet) for jet in jets], dtype=np.int64)
         flags = [
             self._flags(number, kind, count) for number, (kind, count) in enumerate(zip(kinds, counts, strict=True))
         ]
         if tracks is not None:
-            tracks = [np.asarray(track, dtype=np.float64).reshape(-1, 4) for track in tracks]
+            tracks = [_rows(number, jet, "tracks") for number, jet in enumerate(tracks)]
+            if len(tracks) != len(jets):
+                raise ValueError(f"`tracks`: expected those of {len(jets)} jets, got {len(tracks)}")
             for number, (track, count) in enumerate(zip(tracks, counts, strict=True)):
                 if len(track) != count:
                     raise ValueError(f"jet {number + 1}: {count} particles and {len(track)} tracks")
@@ -165,20 +169,23 @@ class PcnFeatureExtractor(FeatureExtractionMixin):
         Raises:
             ValueError: as of a call.
         """
-        if invalid := find_invalid(momenta, counts):
-            jet, particle, reason = invalid
-            raise ValueError(f"jet {jet + 1}{'' if particle is None else f', particle {particle + 1}'}: {reason}")
-        if tracks is None and self.missing_tracks == "error":
+        if self.missing_tracks == "zero":
+            tracks = np.zeros((len(momenta), 4))
+        elif tracks is None:
             raise ValueError(
                 "`tracks`: no impact parameters; pass missing_tracks='zero' to train and predict without them"
             )
-        tracks = np.zeros((len(momenta), 4)) if tracks is None else tracks
-        if not np.isfinite(tracks).all():
-            jet = int(np.searchsorted(np.cumsum(counts), np.argmin(np.isfinite(tracks).all(axis=1)), side="right"))
-            raise ValueError(f"jet {jet + 1}: an impact parameter or its error is not a finite number")
+        if axes is not None and len(axes) != len(counts):
+            raise ValueError(f"`axes`: expected one for each of {len(counts)} jets, got {len(axes)}")
+        check_particles(momenta, flags, tracks, counts)
+        order = sort_particles(momenta, flags, tracks, counts)
+        momenta, flags, tracks = momenta[order], flags[order], tracks[order]
         totals = jet_totals(momenta, counts) if len(counts) else np.zeros((0, 4))
-        axes = axes_of(totals) if axes is None else axes
-        kept, kept_counts = sort_and_cut(momenta, counts, self.max_particles)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            axes = axes_of(totals) if axes is None else axes
+        check_jets(totals, axes)
+        kept = is_kept(counts, self.max_particles)
+        kept_counts = np.minimum(counts, self.max_particles)
         quantities = particle_quantities(momenta[kept], flags[kept], tracks[kept], kept_counts, totals, axes)
         return FlatJets(
             select_features(quantities, self.feature_set),
@@ -201,6 +208,14 @@ class PcnFeatureExtractor(FeatureExtractionMixin):
             unknown = values[found.index(None)]
             raise ValueError(f"jet {number + 1}, particle {found.index(None) + 1}: unknown PDG number {unknown}")
         return np.eye(len(KINDS))[np.array(found, dtype=np.int64)]
+
+
+def _rows(number: int, jet: Any, name: str) -> np.ndarray:
+    """`(particles, 4)` of a jet."""
+    values = np.asarray(jet, dtype=np.float64)
+    if values.size and (values.ndim != 2 or values.shape[1] != 4):
+        raise ValueError(f"jet {number + 1}: expected {name} of the shape (particles, 4), got {values.shape}")
+    return values.reshape(-1, 4)
 
 
 def pad_jets(flat: FlatJets) -> dict[str, np.ndarray]:

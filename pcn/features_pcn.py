@@ -33,45 +33,65 @@ _SCALES = {
 }
 
 
-def find_invalid(momenta: np.ndarray, counts: np.ndarray) -> tuple[int, int | None, str] | None:
-    """The first jet and particle, from 0, that no features can be computed of, and why.
+class InvalidJetError(ValueError):
+    """A jet, from 0, and maybe a particle in it, that no features can be computed of."""
+
+    def __init__(self, jet: int, particle: int | None, reason: str):
+        self.jet, self.place = jet, "" if particle is None else f", particle {particle + 1}"
+        self.reason = reason
+        super().__init__(f"jet {jet + 1}{self.place}: {reason}")
+
+
+def check_particles(momenta: np.ndarray, kinds: np.ndarray, tracks: np.ndarray, counts: np.ndarray) -> None:
+    """Raises InvalidJetError for the first jet or particle that makes no sense.
 
     Args:
-        momenta: `(particles, 4)`.
+        momenta, kinds, tracks: `(particles, 4)`, `(particles, 5)`, `(particles, 4)`.
         counts: `(jets,)`.
     """
     if (counts < 1).any():
-        return int(np.flatnonzero(counts < 1)[0]), None, "no particles"
+        raise InvalidJetError(int(np.flatnonzero(counts < 1)[0]), None, "no particles")
     length = np.sqrt((momenta[:, :3] ** 2).sum(axis=1))
     pt = np.hypot(momenta[:, 0], momenta[:, 1])
-    with np.errstate(invalid="ignore"):
-        problems = {
-            "a momentum or energy is not a finite number": ~np.isfinite(momenta).all(axis=1),
-            "the transverse momentum is zero": pt == 0,
-            "the energy is less than the momentum": momenta[:, 3] < length * (1 - _ROUNDING),
-        }
+    problems = {
+        "a momentum or energy is not a finite number": ~np.isfinite(momenta).all(axis=1),
+        "the transverse momentum is zero": pt == 0,
+        "the energy is less than the momentum": momenta[:, 3] < length * (1 - _ROUNDING),
+        "a flag of its kind is not a finite number": ~np.isfinite(kinds).all(axis=1),
+        "an impact parameter or its error is not a finite number": ~np.isfinite(tracks).all(axis=1),
+    }
     wrong = np.logical_or.reduce(list(problems.values()))
-    if not wrong.any():
-        return None
-    row = int(np.flatnonzero(wrong)[0])
-    jet = int(np.searchsorted(np.cumsum(counts), row, side="right"))
-    reason = next(text for text, found in problems.items() if found[row])
-    return jet, row - int(counts[:jet].sum()), reason
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        jet = int(np.searchsorted(np.cumsum(counts), row, side="right"))
+        reason = next(text for text, found in problems.items() if found[row])
+        raise InvalidJetError(jet, row - int(counts[:jet].sum()), reason)
 
 
-def sort_and_cut(momenta: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The particles to keep, the `most` of highest pT of each jet, by falling pT; and how many of each jet.
+def check_jets(totals: np.ndarray, axes: np.ndarray) -> None:
+    """Raises InvalidJetError for the first jet whose momentum `(jets, 4)` or axis `(jets, 2)` makes no sense."""
+    # What cancels leaves the rounding of the sum.
+    balanced = np.hypot(totals[:, 0], totals[:, 1]) <= 1e-12 * totals[:, 3]
+    for reason, wrong in (
+        ("the transverse momenta of its particles cancel", balanced),
+        ("its axis is not finite numbers", ~np.isfinite(axes).all(axis=1)),
+    ):
+        if wrong.any():
+            raise InvalidJetError(int(np.flatnonzero(wrong)[0]), None, reason)
 
-    Particles of equal pT are ordered by their momenta, so that their order in the file does not matter.
 
-    Returns:
-        `(kept,)` rows of `momenta`, and `(jets,)` counts.
-    """
+def sort_particles(momenta: np.ndarray, kinds: np.ndarray, tracks: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`(particles,)`, the particles of each jet by falling pT, equal ones by all that is known of them, so that their
+    order in the file does not matter."""
     jets = np.repeat(np.arange(len(counts)), counts)
     pt = np.hypot(momenta[:, 0], momenta[:, 1])
-    order = np.lexsort((*momenta.T, -pt, jets))
-    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[ranks < most], np.minimum(counts, most)
+    return np.lexsort((*tracks.T, *kinds.T, *momenta.T, -pt, jets))
+
+
+def is_kept(counts: np.ndarray, most: int) -> np.ndarray:
+    """`(particles,)`, whether a particle is among the first `most` of its jet."""
+    ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks < most
 
 
 def jet_totals(momenta: np.ndarray, counts: np.ndarray) -> np.ndarray:

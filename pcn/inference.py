@@ -1,12 +1,11 @@
 """Probabilities of jets by a trained model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from lyra.errors import InputError, one_line
@@ -34,8 +33,12 @@ def load_model(name: str) -> tuple[PcnForJetClassification, PcnFeatureExtractor]
         config = PcnConfig.from_pretrained(name)
         model = PcnForJetClassification.from_pretrained(name, config=config)
         extractor = PcnFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # the libraries raise many kinds for damaged files
         raise InputError(f"{name}: expected the folder or Hub id of a PCN model ({one_line(error)[:200]})") from None
+    for field in ("feature_set", "point_set"):
+        if getattr(config, field) != getattr(extractor, field):
+            other = getattr(extractor, field)
+            raise InputError(f"{name}: the model reads {field} {getattr(config, field)}, its extractor gives {other}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).eval(), extractor  # type: ignore[arg-type]
 
@@ -65,17 +68,28 @@ def _take(flat: FlatJets, order: np.ndarray) -> FlatJets:
 
 
 def predict(
-    model: PcnForJetClassification, extractor: PcnFeatureExtractor, files: Sequence[str], batch_size: int = BATCH_SIZE
+    model: PcnForJetClassification,
+    extractor: PcnFeatureExtractor,
+    files: Sequence[str],
+    batch_size: int = BATCH_SIZE,
+    is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[tuple[Jets, FlatJets, np.ndarray]]:
     """The jets of some files, their features and their probabilities, chunk by chunk, in constant memory.
 
+    Args:
+        is_wanted: what columns of jets to read besides; by default all.
+
     Raises:
-        InputError: as of reading.
+        InputError: as of reading, for no jets, and for a batch size below 1.
     """
+    if batch_size < 1:
+        raise InputError(f"--batch_size: expected at least 1, got {batch_size}")
     with tqdm(desc="predicting", unit=" jets") as bar:
-        for jets, flat in extract(files, extractor, scalars=True):
+        for jets, flat in extract(files, extractor, is_wanted):
             yield jets, flat, probabilities(model, flat, batch_size)
             bar.update(len(jets))
+        if not bar.n:
+            raise InputError(f"{files[0]}: no jets")
 
 
 def class_names(model: PcnForJetClassification) -> list[str]:
@@ -100,16 +114,13 @@ def evaluate(
     """
     names = class_names(model)
     classes = Classes(names, label_column)
-    found, labels = [], []
-    for jets, _, values in predict(model, extractor, files, batch_size):
-        wanted = [f"label_{name}" for name in names] if label_column is None else [label_column]
-        if missing := [name for name in wanted if name not in jets.scalars]:
-            raise InputError(f"{jets.file}: no column {missing[0]!r} of classes; see --label_column")
+    found, labels, cut = [], [], 0
+    for jets, flat, values in predict(model, extractor, files, batch_size, lambda name: name in classes.columns()):
         found.append(values)
         labels.append(classes.numbers(jets))
-    if not found:
-        raise InputError(f"{files[0]}: no jets")
-    return score(np.concatenate(found), np.concatenate(labels), names, background)
+        cut += int(flat.cut.sum())
+    record, values, numbers = score(np.concatenate(found), np.concatenate(labels), names, background)
+    return record | {"particles_left_out": cut}, values, numbers
 
 
 def score(

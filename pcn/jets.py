@@ -8,6 +8,8 @@ import numpy as np
 
 from lyra.errors import InputError, one_line
 
+from .columns import FLAGS, MOMENTUM, TRACK
+
 CHUNK = 10_000  # jets read at a time
 
 
@@ -82,6 +84,11 @@ def _reader(file: Path) -> Callable[[Path, Callable[[str], bool]], Iterator[Any]
     return READERS[file.suffix]
 
 
+def _is_particles(name: str) -> bool:
+    """Whether a column of lists is one that is known; others, such as of triggers, are not read."""
+    return name in (*MOMENTUM, *TRACK, *FLAGS)
+
+
 _Columns = tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]
 
 
@@ -110,13 +117,12 @@ def _read_parquet(file: Path, wanted: Callable[[str], bool]) -> Iterator[_Column
         for batch in source.iter_batches(CHUNK, columns=names):
             columns: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                if column.null_count:
-                    raise InputError(f"{file}: column {name} has empty cells")
-                if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-                    offsets = column.offsets.to_numpy()
-                    columns[name] = column.flatten().to_numpy(zero_copy_only=False), np.diff(offsets)
-                else:
+                if not pa.types.is_nested(column.type):
                     columns[name] = column.to_numpy(zero_copy_only=False), None
+                elif _is_particles(name):
+                    if column.null_count or not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+                        raise InputError(f"{file}: column {name}: expected a list of numbers for every jet")
+                    columns[name] = column.flatten().to_numpy(zero_copy_only=False), np.diff(column.offsets.to_numpy())
             yield _sort_columns(file, columns, batch.num_rows)
 
 
@@ -130,14 +136,14 @@ def _read_root(file: Path, wanted: Callable[[str], bool]) -> Iterator[_Columns]:
         trees = [name for name, kind in folder.classnames().items() if kind == "TTree" or kind.endswith("RNTuple")]
         if len({name.partition(";")[0] for name in trees}) != 1:
             raise InputError(f"{file}: expected one tree, got {', '.join(trees) or 'none'}")
-        tree = folder[trees[0]]
+        tree = folder[trees[0].partition(";")[0]]  # the last of several cycles
         names = [name for name in tree.keys() if wanted(name)]  # noqa: SIM118, a tree is no dictionary
         for batch in tree.iterate(names, step_size=CHUNK) if names else ():
             columns: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
             for name in names:
-                if batch[name].ndim > 1:
+                if batch[name].ndim > 1 and _is_particles(name):
                     columns[name] = ak.to_numpy(ak.flatten(batch[name])), ak.to_numpy(ak.num(batch[name]))
-                else:
+                elif batch[name].ndim == 1:
                     columns[name] = ak.to_numpy(batch[name]), None
             yield _sort_columns(file, columns, len(batch))
 
@@ -158,10 +164,12 @@ def _read_npz(file: Path, wanted: Callable[[str], bool]) -> Iterator[_Columns]:
 
 def _read_padded(file: Path, data: dict[str, Any]) -> Iterator[_Columns]:
     """Of datasets `(jets, most particles)`, in which a particle of no energy is padding, and `(jets,)`."""
+    shapes = {name: getattr(each, "ndim", 0) for name, each in data.items()}  # a group of HDF5 has none
+    data = {name: each for name, each in data.items() if shapes[name] == 1 or (shapes[name] and _is_particles(name))}
     rows = {name: len(each) for name, each in data.items()}
     if len(set(rows.values())) > 1:
         raise InputError(f"{file}: columns of different length: {rows}")
-    padded = [name for name, each in data.items() if each.ndim == 2]
+    padded = [name for name, each in data.items() if each.ndim > 1]
     if padded and "part_energy" not in padded:
         raise InputError(f"{file}: expected part_energy, of which zero means padding, got {', '.join(padded)}")
     for begin in range(0, next(iter(rows.values()), 0), CHUNK):

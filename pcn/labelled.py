@@ -1,6 +1,6 @@
 """From files of jets to features and classes, and to a data set on disk that a Trainer reads in any order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from lyra.errors import InputError
 
 from .columns import AXIS, FLAGS, LABEL_PREFIX, MOMENTUM, TRACK
 from .feature_extraction_pcn import FlatJets, PcnFeatureExtractor
-from .features_pcn import find_invalid
+from .features_pcn import InvalidJetError
 from .jets import Jets, column_names, read_jets
+
+_MOST_CLASSES = 100
 
 
 class Classes(NamedTuple):
@@ -35,6 +37,8 @@ class Classes(NamedTuple):
         Raises:
             InputError: for a jet of none of them, or of several.
         """
+        if missing := [name for name in self.columns() if name not in jets.scalars]:
+            raise InputError(f"{jets.file}: no column {missing[0]!r} with a class for each jet; see --label_column")
         if self.column is not None:
             values = [_text(value) for value in jets.scalars[self.column].tolist()]
             known = {name: number for number, name in enumerate(self.names)}
@@ -43,11 +47,18 @@ class Classes(NamedTuple):
                 expected = ", ".join(self.names)
                 raise InputError(f"{jets.name(unknown)}: {self.column}: expected {expected}, got {values[unknown]!r}")
             return np.array([known[value] for value in values], dtype=np.int64)
-        table = np.stack([jets.scalars[LABEL_PREFIX + name] for name in self.names], axis=1)
-        wrong = ((table != 0).sum(axis=1) != 1).nonzero()[0]
-        if len(wrong):
-            raise InputError(f"{jets.name(int(wrong[0]))}: expected one of the columns label_... to be 1")
+        table = np.stack([jets.scalars[name] for name in self.columns()], axis=1)
+        if table.dtype.kind not in "biuf":
+            raise InputError(f"{jets.file}: columns {LABEL_PREFIX}...: expected zeros and ones, got {table.dtype}")
+        right = np.isin(table, (0, 1)).all(axis=1) & (table.sum(axis=1) == 1)
+        if not right.all():
+            wrong = int(np.flatnonzero(~right)[0])
+            raise InputError(f"{jets.name(wrong)}: expected one of the columns label_... to be 1, the others 0")
         return table.argmax(axis=1)
+
+    def columns(self) -> list[str]:
+        """The columns that say it."""
+        return [LABEL_PREFIX + name for name in self.names] if self.column is None else [self.column]
 
 
 def find_classes(files: Sequence[str], column: str | None) -> Classes:
@@ -61,60 +72,68 @@ def find_classes(files: Sequence[str], column: str | None) -> Classes:
         names = [name.removeprefix(LABEL_PREFIX) for name in present if name.startswith(LABEL_PREFIX)]
         hint = "expected columns label_NAME, one for each class, or --label_column"
     elif column in present:
-        chunks = read_jets(files, lambda name: name == column)
-        names = sorted({_text(value) for jets in chunks for value in jets.scalars[column].tolist()})
+        found: set[str] = set()
+        for jets in read_jets(files, lambda name: name == column):
+            if column not in jets.scalars:
+                raise InputError(f"{jets.file}: column {column!r} does not have one value for each jet")
+            found |= {_text(value) for value in jets.scalars[column].tolist()}
+        names = sorted(found)
         hint = f"expected two classes or more in {column}"
     else:
         raise InputError(f"{files[0]}: no column {column!r}, only {', '.join(present)}")
     if len(names) < 2:
         raise InputError(f"{files[0]}: {hint}, got {', '.join(names) or 'none'}")
+    if len(names) > _MOST_CLASSES:
+        raise InputError(f"{files[0]}: {column or 'label_...'}: expected classes, got {len(names)} different values")
+    if wrong := [name for name in names if not name.strip() or not name.isprintable() or "|" in name or name == "nan"]:
+        raise InputError(f"{files[0]}: expected names of classes, got {wrong[0]!r}")
     return Classes(names, column)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode(errors="replace")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def extract(
-    files: Sequence[str], extractor: PcnFeatureExtractor, scalars: bool = False
+    files: Sequence[str], extractor: PcnFeatureExtractor, is_wanted: Callable[[str], bool] = lambda name: False
 ) -> Iterator[tuple[Jets, FlatJets]]:
     """Features of the jets of some files, chunk by chunk.
 
     Args:
-        scalars: whether to read all columns of jets, and not only those of classes and axes.
+        is_wanted: what columns of jets to read besides; by default none.
 
     Raises:
         InputError: naming file, jet and particle, for columns that are missing and jets that make no sense.
     """
+    tracks = TRACK if extractor.missing_tracks == "error" else ()
+    needed = {*MOMENTUM, *FLAGS, *tracks}
     for file in files:
         present = column_names(file)
-        needed = [*MOMENTUM, *FLAGS] + (list(TRACK) if extractor.missing_tracks == "error" else [])
-        if missing := [name for name in needed if name not in present]:
+        if missing := [name for name in (*MOMENTUM, *FLAGS, *tracks) if name not in present]:
             hint = "; --missing_tracks zero does without" if missing[0] in TRACK else ""
             raise InputError(f"{file}: no column {missing[0]!r}, only {', '.join(present)}{hint}")
-        particles = {*MOMENTUM, *FLAGS, *TRACK}
-        for jets in read_jets([file], lambda name: name in particles or scalars or not name.startswith("part_")):  # noqa: B023
-            yield jets, _features(jets, extractor)
+        for jets in read_jets([file], lambda name: name in needed or name in AXIS or is_wanted(name)):
+            yield jets, _features(jets, extractor, tracks)
 
 
-def _features(jets: Jets, extractor: PcnFeatureExtractor) -> FlatJets:
-    def columns(names: Sequence[str]) -> np.ndarray:
-        return np.stack([jets.particles[name].astype(np.float64) for name in names], axis=1)
+def _features(jets: Jets, extractor: PcnFeatureExtractor, tracks: Sequence[str]) -> FlatJets:
+    def columns(source: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+        for name in names:
+            if name not in source:
+                raise InputError(f"{jets.file}: column {name!r} does not hold lists of particles")
+            if source[name].dtype.kind not in "biuf":
+                raise InputError(f"{jets.file}: column {name!r}: expected numbers, got {source[name].dtype}")
+        return np.stack([source[name].astype(np.float64) for name in names], axis=1)
 
-    if missing := [name for name in (*MOMENTUM, *FLAGS) if name not in jets.particles]:
-        raise InputError(f"{jets.file}: column {missing[0]!r} does not hold lists of particles")
-    momenta = columns(MOMENTUM)
-    if invalid := find_invalid(momenta, jets.counts):
-        jet, particle, reason = invalid
-        raise InputError(f"{jets.name(jet)}{'' if particle is None else f', particle {particle + 1}'}: {reason}")
-    tracks = columns(TRACK) if set(TRACK) <= jets.particles.keys() else None
-    axes = np.stack([jets.scalars[name] for name in AXIS], axis=1) if set(AXIS) <= jets.scalars.keys() else None
+    axes = columns(jets.scalars, AXIS) if set(AXIS) <= jets.scalars.keys() else None
+    parts = (columns(jets.particles, MOMENTUM), columns(jets.particles, FLAGS))
+    impact = columns(jets.particles, tracks) if tracks else None
     try:
-        return extractor.extract(momenta, columns(FLAGS), jets.counts, tracks, axes)
-    except ValueError as error:
-        raise InputError(f"{jets.file}: from jet {jets.first + 1} on, {error}") from None
+        return extractor.extract(*parts, jets.counts, impact, axes)
+    except InvalidJetError as error:
+        raise InputError(f"{jets.name(error.jet)}{error.place}: {error.reason}") from None
 
 
 def store(files: Sequence[str], extractor: PcnFeatureExtractor, classes: Classes, target: Path) -> tuple[Dataset, int]:
@@ -128,7 +147,7 @@ def store(files: Sequence[str], extractor: PcnFeatureExtractor, classes: Classes
     cut = 0
     bar = tqdm(desc="reading", unit=" jets")
     with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer, bar:
-        for jets, flat in extract(files, extractor):
+        for jets, flat in extract(files, extractor, lambda name: name in classes.columns()):
             columns = [_lists(flat.features, flat.counts), _lists(flat.points, flat.counts)]
             writer.write_batch(pa.record_batch([*columns, pa.array(classes.numbers(jets))], schema=schema))
             cut += int(flat.cut.sum())

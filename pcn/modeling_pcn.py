@@ -222,8 +222,8 @@ class PcnModel(PcnPreTrainedModel):
         return torch.cat([pooled[name]() for name in self.config.pooling], dim=-1)
 
     def _check_shapes(self, features: torch.Tensor, points: torch.Tensor, mask: torch.Tensor | None) -> None:
-        if features.dim() != 3 or features.shape[2] != self.config.input_size:
-            expected = f"(batch, particles, {self.config.input_size})"
+        if features.dim() != 3 or features.shape[2] != self.config.input_size or not features.shape[1]:
+            expected = f"(batch, particles, {self.config.input_size}) with one particle or more"
             raise ValueError(f"`features`: expected the shape {expected}, got {tuple(features.shape)}")
         if points.dim() != 3 or points.shape[:2] != features.shape[:2]:
             expected = f"({features.shape[0]}, {features.shape[1]}, dimensions)"
@@ -262,7 +262,7 @@ class PcnForJetClassification(PcnPreTrainedModel):
         Returns:
             `SequenceClassifierOutput`: `logits` `(batch_size, num_labels)`, and with `labels` the cross-entropy.
         """
-        output = self.pcn(features, points, attention_mask)
+        output = self.pcn(features, points, attention_mask, return_dict=True)
         logits = self.classifier(self.dropout(output.pooler_output))
         loss = None if labels is None else F.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -31,5 +31,6 @@ def plot_rejection(found: np.ndarray, labels: np.ndarray, names: list[str], back
         axis.plot(efficiency[is_known], 1 / passed[is_known], label=name, linewidth=1.2)
     axis.set(xlabel="signal efficiency", ylabel=f"rejection of {background}", yscale="log", xlim=(0, 1))
     axis.grid(alpha=0.3)
-    axis.legend()
+    if axis.lines:
+        axis.legend()
     figure.savefig(path, dpi=_DPI)

@@ -42,7 +42,7 @@ from .metrics import scores
 from .modeling_pcn import PcnForJetClassification
 from .plots import plot_rejection
 
-_VALIDATION_SHARE = 0.1
+_VALIDATION_SHARE, _FEWEST = 0.1, 10
 _SETTINGS = ("num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "seed")
 
 
@@ -88,7 +88,7 @@ def train(
     args = copy.copy(args)
     output, main = Path(str(args.output_dir)), PartialState().is_main_process
     if main:
-        check_output(output, args.resume, None)
+        check_output(output, args.resume, None, overwrite=None)
     classes = find_classes(files, jets.label_column)
     config, extractor = build_config(model, jets, classes.names)
     background = choose_background(jets.background, classes.names)
@@ -147,7 +147,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 def build_config(model: PcnArguments, jets: JetArguments, names: list[str]) -> tuple[PcnConfig, PcnFeatureExtractor]:
     """The config of a new model, and the extractor of what it reads."""
-    overrides = parse_overrides(model.config_overrides or [], set(PcnConfig().to_dict()), "PcnConfig")
+    overrides = parse_overrides(model.config_overrides or [], PcnConfig.__annotations__, "PcnConfig")
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
     try:
         config = PRESETS[model.preset](**overrides, **labels)
@@ -181,6 +181,8 @@ def _read(
             if not len(splits[name]):
                 raise InputError(f"{chosen[0]}: no jets")
     if "validation" not in splits:
+        if len(splits["train"]) < _FEWEST:
+            raise InputError(f"{files[0]}: fewer than {_FEWEST} jets; pass --validation, or more")
         halves = splits["train"].train_test_split(test_size=_VALIDATION_SHARE, seed=seed)
         splits |= {"train": halves["train"], "validation": halves["test"]}
     return {name: splits[name] for name in wanted if name in splits}, cut
@@ -214,14 +216,22 @@ def _build_trainer(network: PreTrainedModel, args: Any, splits: dict[str, Datase
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return scores(softmax(np.asarray(prediction.predictions), axis=1), np.asarray(prediction.label_ids))
+    return scores(_probabilities(prediction), np.asarray(prediction.label_ids))
+
+
+def _probabilities(prediction: Any) -> np.ndarray:
+    """Raises InputError if there are none."""
+    found = softmax(np.asarray(prediction.predictions), axis=1)
+    if not np.isfinite(found).all():
+        raise InputError("training diverged: its predictions are not finite numbers; try a lower --learning_rate")
+    return found
 
 
 def _evaluate(
     trainer: BaseTrainer, split: Dataset, classes: Classes, background: str
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     prediction = trainer.predict(split)  # type: ignore[arg-type]
-    found = softmax(np.asarray(prediction.predictions), axis=1)
+    found = _probabilities(prediction)
     return score(found, np.asarray(prediction.label_ids), classes.names, background)
 
 

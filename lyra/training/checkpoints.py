@@ -18,11 +18,11 @@ _TO_REMOVE, _RECORD = ".partial", "metrics.json"
 _CHECKSUMS, _FINGERPRINT, _STATE = "complete.json", "run.json", "trainer_state.json"
 
 
-def check_output(output: Path, resume: bool, resume_from: str | None, overwrite: bool = False) -> None:
+def check_output(output: Path, resume: bool, resume_from: str | None, overwrite: bool | None = False) -> None:
     """Raises InputError if a run cannot write to a folder, or would write into that of another run.
 
     Args:
-        overwrite: whether it may replace one.
+        overwrite: whether it may replace one; None if the command never does.
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
@@ -32,10 +32,8 @@ def check_output(output: Path, resume: bool, resume_from: str | None, overwrite:
     if used and overwrite and not _is_run(output):
         raise InputError(f"{output}: --overwrite_output_dir replaces a run, and this folder does not hold one")
     if used and not (resume or resume_from or overwrite):
-        raise InputError(
-            f"{output}: --output_dir is in use; choose another, --resume an interrupted run, or replace it with "
-            "--overwrite_output_dir"
-        )
+        replacing = "" if overwrite is None else ", or replace it with --overwrite_output_dir"
+        raise InputError(f"{output}: --output_dir is in use; choose another, --resume an interrupted run{replacing}")
     if resume_from and not Path(resume_from).is_dir():
         raise InputError(f"--resume_from_checkpoint: no folder {resume_from!r}")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())

@@ -3,7 +3,6 @@
 import argparse
 
 from lyra.command import quiet_loading
-from lyra.errors import InputError
 
 HELP = "score a tagger on files of labelled jets"
 EXAMPLE = "pcn evaluate my_tagger test.root -o report"
@@ -31,8 +30,6 @@ def run(arguments: argparse.Namespace) -> None:
     model, extractor = load_model(arguments.model)
     names = class_names(model)
     background = choose_background(arguments.background, names)
-    if arguments.batch_size < 1:
-        raise InputError(f"--batch_size: expected at least 1, got {arguments.batch_size}")
     record, found, labels = evaluate(
         model, extractor, arguments.files, arguments.label_column, background, arguments.batch_size
     )
@@ -44,4 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
             partial.write_text(report(record), encoding="utf-8")
         write_json(output / "metrics.json", record)
     print(report(record))
+    if record["particles_left_out"]:
+        print(f"{record['particles_left_out']:,} particles beyond {extractor.max_particles} of a jet were left out")
     print(f"written: {output}")

@@ -7,6 +7,7 @@ import sys
 
 import jet_files
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
@@ -15,6 +16,7 @@ from lyra.hub import build_artifact
 from pcn.cli import main
 from pcn.inference import load_model
 
+LABELS = [f"label_{name}" for name in jet_files.NAMES]
 FEW = ["--num_train_epochs", "2", "--config_overrides", "hidden_sizes=[8,8]", "--per_device_train_batch_size", "16"]
 
 
@@ -25,6 +27,9 @@ def tagger(tmp_path_factory):
         jet_files.write_parquet(folder / "train.parquet", 90),
         jet_files.write_root(folder / "test.root", 60, seed=1),
     )
+    jet_files.write_parquet(folder / "few.parquet", 5)
+    jet_files.write_parquet(folder / "unlabelled.parquet", 20, **dict.fromkeys(LABELS))
+    pq.write_table(pq.read_table(train).slice(0, 0), folder / "none.parquet")
     assert main(["train", str(train), "--test", str(test), "-o", str(folder / "model"), *FEW]) == 0
     return folder
 
@@ -45,7 +50,7 @@ def test_prediction_and_evaluation_agree_with_the_record(tagger, capsys):
     assert main(["predict", str(tagger / "model"), str(tagger / "test.root"), "-o", str(table)]) == 0
     rows = pd.read_csv(table)
     assert rows["event"].tolist() == list(range(60))
-    true = rows[[f"label_{name}" for name in jet_files.NAMES]].to_numpy().argmax(1)
+    true = rows[LABELS].to_numpy().argmax(1)
     accuracy = (rows["prediction"] == [jet_files.NAMES[number] for number in true]).mean()
     report = tagger / "report"
     assert main(["evaluate", str(tagger / "model"), str(tagger / "test.root"), "-o", str(report)]) == 0
@@ -105,8 +110,17 @@ def test_onnx_gives_the_same_logits(tagger, tmp_path, capsys):
         ("train {train} -o new --config_overrides num_neighbors=0", "num_neighbors"),
         ("train {train} -o new --background W", "--background: expected one of QCD, Hbb, Tbqq"),
         ("train {train} -o new --label_column kind", "no column 'kind'"),
-        ("train {train} -o new --num_train_epochs 0", "--num_train_epochs: expected more than 0"),
-        ("train {train} -o {model}", "--output_dir is in use"),
+        ("train {train} -o new --num_train_epochs 0", "--num_train_epochs: expected a number above 0"),
+        ("train {train} -o {model}", "--resume an interrupted run"),
+        ("train {train} -o new --seed -1", "--seed: expected a number from 0"),
+        ("train {train} -o new --weight_decay nan", "--weight_decay: expected a number from 0"),
+        ("train {train} -o new --config_overrides model_type=x", "a field of PcnConfig"),
+        ("train {train} -o new --learning_rate 1e30 --num_train_epochs 1", "training diverged"),
+        ("train {train} -o new --validation {unlabelled}", "no column 'label_QCD' with a class for each jet"),
+        ("train {train} -o new --label_column part_px", "does not have one value for each jet"),
+        ("train {few} -o new", "fewer than 10 jets; pass --validation"),
+        ("predict {model} {train} -o new.csv --batch_size 0", "--batch_size: expected at least 1"),
+        ("predict {model} {none} -o new.csv", "no jets"),
         ("predict {train} {train} -o new.csv", "expected the folder or Hub id of a PCN model"),
         ("predict {model} {train} -o new.xyz", "new.xyz"),
         ("evaluate {model} {train} -o {model}", "exists already"),
@@ -118,7 +132,8 @@ def test_onnx_gives_the_same_logits(tagger, tmp_path, capsys):
 )
 def test_bad_input_gets_a_line_and_leaves_nothing(tagger, tmp_path, monkeypatch, capsys, command, said):
     monkeypatch.chdir(tmp_path)
-    places = {"train": tagger / "train.parquet", "model": tagger / "model"}
+    places = {name: tagger / f"{name}.parquet" for name in ("train", "few", "none", "unlabelled")}
+    places["model"] = tagger / "model"
     assert main([part.format(**places) for part in command.split()]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.iterdir())

@@ -109,3 +109,29 @@ def test_save_and_load(tmp_path):
     for cls in (PcnFeatureExtractor, AutoFeatureExtractor):
         found = cls.from_pretrained(tmp_path)
         assert (found.feature_set, found.point_set, found.max_particles) == ("invariant16", "angles", 32)
+
+
+def test_what_cancels_has_no_direction():
+    p = np.array([[1.0, 0, 0, 1], [-1.0, 0, 0, 1]])
+    with pytest.raises(ValueError, match="jet 1: the transverse momenta of its particles cancel"):
+        extract([p])
+
+
+def test_flags_and_axes_are_numbers():
+    with pytest.raises(ValueError, match="jet 1, particle 1: a flag of its kind"):
+        extract([jet_files.momenta(2)], [np.full((2, 5), np.nan)])
+    extractor = PcnFeatureExtractor(**NO_TRACKS)
+    with pytest.raises(ValueError, match="its axis is not finite"):
+        extractor([jet_files.momenta(2)], [[22, 22]], axes=[[np.nan, 0]])
+    with pytest.raises(ValueError, match="expected one for each of 1 jets, got 2"):
+        extractor([jet_files.momenta(2)], [[22, 22]], axes=[[0, 0], [0, 0]])
+    with pytest.raises(ValueError, match=r"expected momenta of the shape \(particles, 4\)"):
+        extractor([np.zeros((2, 8))], [[22] * 4])
+
+
+def test_particles_of_equal_momentum_are_cut_by_what_else_is_known():
+    p = np.repeat(jet_files.momenta(1), 3, axis=0)
+    kinds = np.array([22, 211, 130])
+    with pytest.warns(UserWarning, match="left out"):
+        first, second = (extract([p], [kinds[order]], max_particles=2) for order in ([0, 1, 2], [2, 1, 0]))
+    assert torch.equal(first["features"], second["features"])

@@ -57,6 +57,29 @@ def test_a_column_of_classes(tmp_path):
     assert classes.numbers(part).tolist() == [1, 0] * 30
 
 
+def test_a_column_of_classes_is_no_measurement(tmp_path):
+    file = jet_files.write_parquet(tmp_path / "jets.parquet", 120)
+    with pytest.raises(InputError, match="expected classes, got 120 different values"):
+        find_classes([file], "event")
+    file = jet_files.write_parquet(tmp_path / "jets.parquet", kind=["a", "b|c"] * 30)
+    with pytest.raises(InputError, match="expected names of classes"):
+        find_classes([file], "kind")
+
+
+def test_unrelated_columns_are_left_alone(tmp_path):
+    expected = features(jet_files.write_parquet(tmp_path / "a.parquet"))[0]
+    others = {"trigger": [[1, 2]] * 60, "note": [None, "x"] * 30, "label_other": [2.5] * 60}
+    found = features(jet_files.write_parquet(tmp_path / "b.parquet", **others))[0]
+    np.testing.assert_array_equal(found.features, expected.features)
+
+
+def test_without_tracks_those_of_the_file_are_ignored(tmp_path):
+    extractor = PcnFeatureExtractor(missing_tracks="zero")
+    file = jet_files.write_parquet(tmp_path / "a.parquet")
+    flat = next(extract([file], extractor))[1]
+    assert not flat.features[:, 7:11].any()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     (
@@ -64,6 +87,9 @@ def test_a_column_of_classes(tmp_path):
         ({"part_d0val": None}, "no column 'part_d0val'.*--missing_tracks zero"),
         ({"part_px": [[1.0, 2.0]] * 60}, "particles in a jet and"),
         ({"part_px": [1.0] * 60}, "part_px"),
+        ({"part_px": [["a"]] * 60}, "part_px"),
+        ({"jet_eta": ["a"] * 60, "jet_phi": [0.0] * 60}, "column 'jet_eta': expected numbers"),
+        ({"jet_eta": [float("nan")] * 60, "jet_phi": [0.0] * 60}, "jet 1: its axis is not finite"),
     ),
 )
 def test_columns_that_do_not_fit(tmp_path, changes, said):
@@ -80,9 +106,10 @@ def test_a_bad_particle_is_named(tmp_path):
         features(file)
 
 
-def test_a_jet_of_no_class_is_named(tmp_path):
-    file = jet_files.write_parquet(tmp_path / "jets.parquet", label_QCD=[0] * 60)
-    with pytest.raises(InputError, match=r"jet 1: expected one of the columns label_"):
+@pytest.mark.parametrize("labels", ([0] * 60, [-1] * 60, [float("nan")] * 60, ["1"] * 60))
+def test_a_jet_of_no_class_is_named(tmp_path, labels):
+    file = jet_files.write_parquet(tmp_path / "jets.parquet", label_QCD=labels)
+    with pytest.raises(InputError, match=r"jet 1: expected one of the columns label_|expected zeros and ones"):
         store([file], PcnFeatureExtractor(), find_classes([file], None), tmp_path / "jets.arrow")
 
 
