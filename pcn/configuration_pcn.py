@@ -24,7 +24,7 @@ class PcnConfig(PreTrainedConfig):
     r"""
     Configuration of [`PcnModel`] and [`PcnForJetClassification`]. The defaults are the architecture of the paper
     (Semlani, Relan, Ramesh 2023, arXiv 2309.08630): with ten classes it has 148,298 parameters, with
-    `edge_convolutions` 164,938. [`PcnConfig.ours`] gives the variant that is chosen in `docs/pcn.md`.
+    `edge_convolutions` 164,938. [`PcnConfig.ours`] gives a smaller variant with other features.
 
     Args:
         feature_set (`str`, *optional*, defaults to `"raw16"`):
@@ -78,7 +78,7 @@ class PcnConfig(PreTrainedConfig):
     @classmethod
     def ours(cls, **fields: Any) -> "PcnConfig":
         """Features that do not change under rotation about the beam, neighbours in (eta, phi), norms, residual
-        connections, mean and maximum, four polynomials. Each was chosen on validation jets; see `docs/pcn.md`."""
+        connections, mean and maximum, four polynomials."""
         preset: dict[str, Any] = {"feature_set": "invariant16", "point_set": "angles", "chebyshev_order": 4}
         preset |= {"layer_norm": True, "residual": True, "pooling": ("mean", "max")}
         return cls(**preset | fields)

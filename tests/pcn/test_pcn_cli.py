@@ -4,18 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jet_files
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import ROOT
 
 from lyra.hub import build_artifact
 from pcn.cli import main
 from pcn.inference import load_model
 
+ROOT = Path(__file__).parents[2]
 LABELS = [f"label_{name}" for name in jet_files.NAMES]
 FEW = ["--num_train_epochs", "2", "--config_overrides", "hidden_sizes=[8,8]", "--per_device_train_batch_size", "16"]
 

@@ -1,12 +1,15 @@
 """The scripts behind docs/pcn.md run."""
 
+from pathlib import Path
+
 import jet_files
 import numpy as np
 import pcn_speed
 import pytest
 import taggers
-from conftest import ROOT
 from jet_baselines import fit_trees, table_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
