@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData, constants
 
 from lyra.errors import InputError
 from lyra.hub.checks import check_repository_name
-from lyra.hub.uploading import check_private, print_files, upload
+from lyra.hub.uploading import check_and_upload
 
 from .checkpoints import ADAPTER_FOLDER, WEIGHTS_FILE, load_config, read_weights
 from .configuration_lolcats import CONFIG_FILE, LolcatsConfig
@@ -58,14 +58,12 @@ def publish(
             shutil.copy(path / "README.md", artifact)
         else:
             _card(repo_id, config, (path / ADAPTER_FOLDER).is_dir()).save(artifact / "README.md")
-        files = sorted(file for file in artifact.rglob("*") if file.is_file())
-        for file in files:
-            if file.suffix in (".json", ".md"):
-                check_private(file)
-        print_files(repo_id, artifact, files)
-        if dry_run:
-            return None
-        commit = upload(artifact, repo_id, private, CONFIG_FILE, "A model by lolcats", [f"{ADAPTER_FOLDER}/*"], token)
+        replaced = [f"{ADAPTER_FOLDER}/*"]
+        commit = check_and_upload(
+            artifact, repo_id, private, dry_run, CONFIG_FILE, "A model by lolcats", replaced, token
+        )
+    if commit is None:
+        return None
     print(f'published: {constants.ENDPOINT}/{repo_id}\n\nimport lolcats\n\nmodel = lolcats.load("{repo_id}")')
     return commit
 

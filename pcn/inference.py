@@ -1,7 +1,6 @@
 """Probabilities of jets by a trained model."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,10 +133,3 @@ def score(
         "rejections": rejections(found, labels, names, background),
     }
     return record, found, labels
-
-
-def check_output(output: str) -> Path:
-    """Raises InputError if something is there already."""
-    if Path(output).exists():
-        raise InputError(f"{output}: exists already")
-    return Path(output)

@@ -50,30 +50,30 @@ def read_jets(files: Sequence[str | Path], wanted: Callable[[str], bool]) -> Ite
     for file in map(Path, files):
         reader = _reader(file)
         first = 0
-        try:
-            for particles, scalars, counts in reader(file, wanted):
-                yield Jets(file, first, counts, particles, scalars)
-                first += len(counts)
-        except InputError:
-            raise
-        except Exception as error:  # the libraries raise many kinds for damaged files
-            raise InputError(f"{file}: cannot be read ({one_line(error)[:200]})") from None
+        chunks = reader(file, wanted)
+        while (chunk := _next(file, chunks)) is not None:
+            particles, scalars, counts = chunk
+            yield Jets(file, first, counts, particles, scalars)
+            first += len(counts)
 
 
 def column_names(file: str | Path) -> list[str]:
     """The columns of a file."""
     path = Path(file)
-    reader = _reader(path)
     names: list[str] = []
+    # A reader asks for each column whether it is wanted; nothing is read when none is.
+    _next(path, _reader(path)(path, lambda name: names.append(name) or False))  # type: ignore[func-returns-value]
+    return list(dict.fromkeys(names))
+
+
+def _next(file: Path, chunks: Iterator[Any]) -> Any:
+    """The next chunk of a file, None after the last."""
     try:
-        # A reader asks for each column whether it is wanted; nothing is read when none is.
-        for _ in reader(path, lambda name: names.append(name) or False):  # type: ignore[func-returns-value]
-            break
+        return next(chunks, None)
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)[:200]})") from None
-    return list(dict.fromkeys(names))
+    except Exception as error:  # the libraries raise many kinds for damaged files
+        raise InputError(f"{file}: cannot be read ({one_line(error)[:200]})") from None
 
 
 def _reader(file: Path) -> Callable[[Path, Callable[[str], bool]], Iterator[Any]]:

@@ -1,5 +1,6 @@
-"""Rows of a table of predictions."""
+"""What a command writes: a new file or folder, and the rows of a table of predictions."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,13 @@ import numpy as np
 from lyra.errors import InputError
 
 from .jets import Jets
+
+
+def check_output(output: str) -> Path:
+    """Raises InputError if something is there already."""
+    if Path(output).exists():
+        raise InputError(f"{output}: exists already")
+    return Path(output)
 
 
 def rows(jets: Jets, found: np.ndarray, names: list[str]) -> list[dict[str, Any]]:

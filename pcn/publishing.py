@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from lyra.errors import InputError
 from lyra.hub.checks import check_repository_name
 from lyra.hub.code import build_artifact
-from lyra.hub.uploading import check_private, print_files, upload
+from lyra.hub.uploading import check_and_upload
 
 from .exporting import example_inputs
 from .inference import load_model
@@ -42,15 +42,13 @@ def publish(
     _check_model(path)
     with TemporaryDirectory() as temporary:
         artifact = Path(temporary)
-        files = build_artifact(path, artifact, repo_id)
-        for file in files:
-            if file.suffix in (".json", ".md"):
-                check_private(file)
-        print_files(repo_id, artifact, files)
-        if dry_run:
-            return None
-        commit = upload(artifact, repo_id, private, "modeling_pcn.py", "A model by pcn", ["plots/*", "*_pcn.py"], token)
-    print(f"published: {constants.ENDPOINT}/{repo_id}")
+        build_artifact(path, artifact, repo_id)
+        replaced = ["plots/*", "*_pcn.py"]
+        commit = check_and_upload(
+            artifact, repo_id, private, dry_run, "modeling_pcn.py", "A model by pcn", replaced, token
+        )
+    if commit is not None:
+        print(f"published: {constants.ENDPOINT}/{repo_id}")
     return commit
 
 

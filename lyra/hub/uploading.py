@@ -48,6 +48,32 @@ def upload(
         ).oid
 
 
+def check_and_upload(
+    artifact: Path,
+    repo_id: str,
+    private: bool,
+    dry_run: bool,
+    marker: str,
+    commit_message: str,
+    replaced: Sequence[str] = (),
+    token: str | None = None,
+) -> str | None:
+    """Checks that no text of a folder tells what is private, lists its files, and unless it is a dry run uploads it.
+
+    Returns:
+        The SHA of the commit, None of a dry run.
+
+    Raises:
+        InputError: for such a text, or as [`upload`].
+    """
+    files = sorted(file for file in artifact.rglob("*") if file.is_file())
+    for file in files:
+        if file.suffix in (".json", ".md"):
+            check_private(file)
+    print_files(repo_id, artifact, files)
+    return None if dry_run else upload(artifact, repo_id, private, marker, commit_message, replaced, token)
+
+
 def repository_of(name: str, token: str | None) -> str:
     """`user/name` for a name, whose user is that of the token unless it says another.
 

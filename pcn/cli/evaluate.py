@@ -21,8 +21,9 @@ def run(arguments: argparse.Namespace) -> None:
     quiet_loading()
     from lyra.files import file_sha256, made_folder, write_json, write_then_rename
 
-    from ..inference import check_output, class_names, evaluate, load_model
+    from ..inference import class_names, evaluate, load_model
     from ..metrics import report
+    from ..outputs import check_output
     from ..plots import plot_rejection
     from ..training import choose_background
 

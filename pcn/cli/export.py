@@ -1,10 +1,11 @@
 """`pcn export`: a tagger as ONNX."""
 
 import argparse
-from pathlib import Path
 
 from lyra.command import quiet_loading
 from lyra.errors import InputError
+
+from ..outputs import check_output
 
 HELP = "write a tagger as ONNX, for any number of jets and particles"
 EXAMPLE = "pcn export my_tagger -o tagger.onnx"
@@ -18,11 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if not arguments.output.endswith(".onnx"):
         raise InputError(f"{arguments.output}: expected a name that ends in .onnx")
-    if Path(arguments.output).exists():
-        raise InputError(f"{arguments.output}: exists already")
+    output = check_output(arguments.output)
     quiet_loading()
     from ..exporting import export
     from ..inference import load_model
 
-    difference = export(load_model(arguments.model)[0], Path(arguments.output))
+    difference = export(load_model(arguments.model)[0], output)
     print(f"written: {arguments.output}; largest difference of its logits from the model's: {difference:.1e}")

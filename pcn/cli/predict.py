@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     from lyra.data.tables import TableWriter, output_format
     from lyra.files import write_then_rename
 
-    from ..inference import check_output, class_names, load_model, predict
-    from ..outputs import rows
+    from ..inference import class_names, load_model, predict
+    from ..outputs import check_output, rows
 
     output = check_output(arguments.output)
     output_format(output)

@@ -1,7 +1,6 @@
 """`pcn simulate`: jets to try things on."""
 
 import argparse
-from pathlib import Path
 
 from lyra.errors import InputError
 
@@ -17,15 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from ..outputs import check_output
     from ..simulation import PROCESSES, write_jets
 
     classes = arguments.classes or list(PROCESSES)
     if unknown := [name for name in classes if name not in PROCESSES]:
         raise InputError(f"--classes: expected some of {', '.join(PROCESSES)}, got {unknown[0]!r}")
-    output = Path(arguments.output)
+    output = check_output(arguments.output)
     if output.suffix != ".parquet":
         raise InputError(f"{output}: expected a name that ends in .parquet")
-    if output.exists():
-        raise InputError(f"{output}: exists already")
     digest = write_jets(output, classes, arguments.jets, arguments.seed)
     print(f"written: {output}, SHA-256 {digest}")
