@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 
 from lyra.errors import InputError, one_line
+from lyra.inference.loading import load_weights
 
 from .configuration_pcn import PcnConfig
 from .feature_extraction_pcn import FlatJets, PcnFeatureExtractor, pad_jets
@@ -30,8 +31,10 @@ def load_model(name: str) -> tuple[PcnForJetClassification, PcnFeatureExtractor]
     """
     try:
         config = PcnConfig.from_pretrained(name)
-        model = PcnForJetClassification.from_pretrained(name, config=config)
+        model = load_weights(PcnForJetClassification, name, config=config)
         extractor = PcnFeatureExtractor.from_pretrained(name)
+    except InputError:
+        raise
     except Exception as error:  # the libraries raise many kinds for damaged files
         raise InputError(f"{name}: expected the folder or Hub id of a PCN model ({one_line(error)[:200]})") from None
     for field in ("feature_set", "point_set"):
@@ -39,7 +42,7 @@ def load_model(name: str) -> tuple[PcnForJetClassification, PcnFeatureExtractor]
             other = getattr(extractor, field)
             raise InputError(f"{name}: the model reads {field} {getattr(config, field)}, its extractor gives {other}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval(), extractor  # type: ignore[arg-type]
+    return model.to(device).eval(), extractor
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Scores of a tagger as the field gives them.
 
-Accuracy is that of the class with the highest probability. Rejection is how many background jets there are for each
-that passes a cut which a given share of signal jets passes, by `p_signal / (p_signal + p_background)`.
+Accuracy is that of the class with the highest probability; balanced accuracy is its mean over the classes, whatever
+their numbers of jets. Rejection is how many background jets there are for each that passes a cut which a given share of
+signal jets passes, by `p_signal / (p_signal + p_background)`.
 """
 
 import math
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import beta
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 EFFICIENCIES = (0.3, 0.5, 0.8, 0.99)
 _FEWEST = 100  # background jets that pass, below which only a bound is given
@@ -17,16 +18,17 @@ _LEVEL = 0.68
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`accuracy`; and of two classes `auc`, of more `auc_ovo`, the mean over pairs of classes, and `auc_ovr`, the mean
-    over each against all others.
+    """`accuracy` and `balanced_accuracy`; and of two classes `auc`, of more `auc_ovo`, the mean over pairs of classes,
+    and `auc_ovr`, the mean over each against all others. Of a set where a class is missing `accuracy` alone.
 
     Args:
-        probabilities: `(jets, classes)`; labels: `(jets,)`, all of which occur.
+        probabilities: `(jets, classes)`; labels: `(jets,)`.
     """
     found = {"accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
     present = np.unique(labels)
     if len(present) < probabilities.shape[1]:
-        return found  # undefined for a class without jets
+        return found  # the others are undefined for a class without jets
+    found["balanced_accuracy"] = float(balanced_accuracy_score(labels, probabilities.argmax(axis=1)))
     if len(present) == 2:
         return found | {"auc": float(roc_auc_score(labels, probabilities[:, 1]))}
     for kind in ("ovo", "ovr"):

@@ -15,6 +15,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_pcn import PcnConfig
+from .features_pcn import POINT_SETS
 from .graph_pcn import JetGraph, build_graph, chebyshev_polynomials, scaled_laplacian
 
 _GROUP = 16  # jets
@@ -225,8 +226,8 @@ class PcnModel(PcnPreTrainedModel):
         if features.dim() != 3 or features.shape[2] != self.config.input_size or not features.shape[1]:
             expected = f"(batch, particles, {self.config.input_size}) with one particle or more"
             raise ValueError(f"`features`: expected the shape {expected}, got {tuple(features.shape)}")
-        if points.dim() != 3 or points.shape[:2] != features.shape[:2]:
-            expected = f"({features.shape[0]}, {features.shape[1]}, dimensions)"
+        if points.shape != (*features.shape[:2], dimensions := len(POINT_SETS[self.config.point_set])):
+            expected = f"({features.shape[0]}, {features.shape[1]}, {dimensions})"
             raise ValueError(f"`points`: expected the shape {expected}, got {tuple(points.shape)}")
         if mask is not None and mask.shape != features.shape[:2]:
             expected = f"({features.shape[0]}, {features.shape[1]})"

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from scipy.special import softmax
@@ -29,7 +28,7 @@ from lyra.training.arguments import parse_overrides
 from lyra.training.base_trainer import BaseTrainer, global_batch_size
 from lyra.training.checkpoints import check_output, remove_checkpoints
 from lyra.training.progress import EpochLines
-from lyra.training.running import best_epoch, run_trainer
+from lyra.training.running import best_epoch, leave_process_group, run_trainer
 
 from .arguments import JetArguments, PcnArguments, TrainingDefaults
 from .card import model_card
@@ -86,7 +85,7 @@ def train(
         InputError: for wrong arguments or jets.
     """
     args = copy.copy(args)
-    output, main = Path(str(args.output_dir)), PartialState().is_main_process
+    output, main = Path(str(args.output_dir)), args.process_index == 0
     if main:
         check_output(output, args.resume, None, overwrite=None)
     classes = find_classes(files, jets.label_column)
@@ -109,6 +108,7 @@ def train(
             print(f"model: {network.num_parameters():,} parameters, seed {args.seed}", flush=True)
         trainer = run_trainer(output, args, fingerprint, lambda args: _build_trainer(network, args, splits))
         found = {name: _evaluate(trainer, splits[name], classes, background) for name in splits if name != "train"}
+        leave_process_group()
         if not main:
             return {}
         record = {

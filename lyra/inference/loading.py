@@ -38,11 +38,7 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         head = LyraModel if bare else _HEADS.get(architecture)
         if head is None:
             raise InputError(f"{name}: expected a checkpoint with a trained head, got {architecture or 'no head'}")
-        model, report = head.from_pretrained(
-            name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
-        )
-        if damaged := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
-            raise InputError(f"{name}: the weights lack {sorted(damaged)[0]!r} or have it in another shape")
+        model = load_weights(head, name, revision=revision)
         tokenizer = LyraTokenizer.from_pretrained(name, revision=revision)
         if tokenizer.alphabet != config.alphabet:
             raise InputError(f"{name}: the model reads {config.alphabet}, its tokenizer {tokenizer.alphabet}")
@@ -52,6 +48,19 @@ def load_model(name: str, revision: str | None = None, bare: bool = False) -> tu
         kind = "cannot be loaded as" if Path(name).is_dir() else "no such folder, and no Hub repository with"
         raise InputError(f"{name}: {kind} a Lyra checkpoint ({one_line(error)[:300]})") from None
     return model.eval(), tokenizer
+
+
+def load_weights(architecture: Any, name: str, **options: Any) -> Any:
+    """A model of that class with all its weights, from safetensors only.
+
+    Raises:
+        InputError: if some are missing or have another shape, which transformers would initialise anew.
+    """
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
+    model, report = architecture.from_pretrained(name, **options)
+    if damaged := [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]:
+        raise InputError(f"{name}: the weights lack {sorted(damaged)[0]!r} or have it in another shape")
+    return model
 
 
 def load_on_device(

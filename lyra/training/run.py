@@ -1,12 +1,9 @@
 """What `lyra train` does: one model or a cross-validation, in a folder that no other process writes to."""
 
 import copy
-import gc
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-
-from accelerate import PartialState
 
 from ..data.arguments import DataArguments
 from ..data.preparation import CheckedData, check, encode
@@ -19,6 +16,7 @@ from .checkpoints import check_output
 from .cross_validation import cross_validate
 from .job import run_job
 from .model import Build
+from .running import leave_process_group
 from .trainer import LyraTrainingArguments
 
 
@@ -64,10 +62,7 @@ def train(
             record = cross_validate(data, data_args, model_args, args, command, build)
         else:
             record = run_job(encode(data), data_args, model_args, args, command, build)
-        state = PartialState()
-        state.wait_for_everyone()
-        gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
-        state.destroy_process_group()  # a rank that just ended could abort the others
+        leave_process_group()
     if repository is not None:
         try:
             publish(str(output), repository, private=bool(args.hub_private_repo), token=args.hub_token)

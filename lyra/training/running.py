@@ -1,5 +1,6 @@
 """Running a Trainer so that it can be interrupted: from a checkpoint or from the start, into the folder of a run."""
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError  # what `weights_only` raises for other things than tensors
 from typing import Any
 
+from accelerate import PartialState
 from safetensors import SafetensorError
 
 from ..errors import InputError, OutputError, one_line
@@ -68,6 +70,14 @@ def best_epoch(trainer: BaseTrainer) -> float:
     if trainer.state.best_global_step not in epochs:
         raise InputError("no epoch was scored on the validation split; see --eval_strategy, --eval_steps, --eval_delay")
     return float(epochs[trainer.state.best_global_step])
+
+
+def leave_process_group() -> None:
+    """Waits for the other processes of a run; a rank that just ended could abort them."""
+    state = PartialState()
+    state.wait_for_everyone()
+    gc.collect()  # of a Trainer that is left over, threads would outlive the group and abort the process
+    state.destroy_process_group()
 
 
 @contextmanager

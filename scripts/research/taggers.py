@@ -160,14 +160,14 @@ def read(what: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def comparison(records: dict[str, list[dict[str, Any]]]) -> str:
-    head = ["model", "parameters", "seeds", "accuracy", "AUC (one against one)"]
+    head = ["model", "parameters", "seeds", "balanced accuracy", "AUC (one against one)"]
     head += ["QCD rejection at 50 %: Hbb", "Tbqq", "Wqq"]
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name in (name for name in MODELS if name in records):
         each = records[name]
         parameters = each[0]["parameters"]
         cells = [name, f"{parameters:,}" if parameters else "", str(len(each))]
-        cells += [_spread([r["test"]["scores"][key] for r in each]) for key in ("accuracy", "auc_ovo")]
+        cells += [_spread([r["test"]["scores"][key] for r in each]) for key in ("balanced_accuracy", "auc_ovo")]
         cells += [_rejection(each, signal) for signal in ("Hbb", "Tbqq", "Wqq")]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"

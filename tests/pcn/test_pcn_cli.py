@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from lyra.errors import InputError
 from lyra.hub import build_artifact
 from pcn.cli import main
 from pcn.inference import load_model
@@ -19,6 +22,7 @@ from pcn.inference import load_model
 ROOT = Path(__file__).parents[2]
 LABELS = [f"label_{name}" for name in jet_files.NAMES]
 FEW = ["--num_train_epochs", "2", "--config_overrides", "hidden_sizes=[8,8]", "--per_device_train_batch_size", "16"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,39 @@ torch.save(model(**torch.load({str(tmp_path / "inputs.pt")!r})).logits, {str(tmp
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     model, _ = load_model(str(tagger / "model"))
     assert torch.equal(torch.load(tmp_path / "logits.pt"), model(**inputs).logits)
+
+
+@pytest.mark.parametrize("lost", (True, False), ids=("missing", "of another shape"))
+def test_weights_that_do_not_fit_are_named(tagger, tmp_path, lost):
+    """transformers would initialise them anew."""
+    shutil.copytree(tagger / "model", tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    bias = weights.pop("classifier.bias")
+    changed = weights if lost else weights | {"classifier.bias": bias[:1].clone()}
+    save_file(changed, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"the weights lack 'classifier\.bias' or have it"):
+        load_model(str(tmp_path / "model"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tagger, tmp_path):
+    """Of the same global batch, to what the order of sums changes."""
+    records = {}
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        command = [*LAUNCH, str(processes), "-m", "pcn", "train", str(tagger / "train.parquet"), *FEW]
+        command += ["--validation", str(tagger / "test.root"), "-o", str(output)]
+        command += ["--per_device_train_batch_size", str(18 // processes)]  # 90 jets, five full batches
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}  # as `accelerate launch --cpu` sets
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("written: ") == 1
+        records[processes] = json.loads((output / "metrics.json").read_text())
+    assert records[2]["hyperparameters"]["batch_size"] == records[1]["hyperparameters"]["batch_size"]
+    assert records[2]["validation"]["scores"] == pytest.approx(records[1]["validation"]["scores"], abs=1e-3)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in "12")
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, atol=1e-4), name
 
 
 def test_publishing_lists_what_would_go(tagger, capsys):

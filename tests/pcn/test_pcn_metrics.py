@@ -9,8 +9,9 @@ from pcn.metrics import rejection_text, rejections, scores
 def test_accuracy_is_that_of_the_likeliest_class():
     probabilities = np.array([[0.5, 0.3, 0.2], [0.4, 0.3, 0.3], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1]])
     found = scores(probabilities, np.array([0, 1, 2, 1]))
-    assert found["accuracy"] == 0.75 and set(found) == {"accuracy", "auc_ovo", "auc_ovr"}
-    assert set(scores(probabilities[:, :2], np.array([0, 0, 1, 1]))) == {"accuracy", "auc"}
+    assert found["accuracy"] == 0.75 and set(found) == {"accuracy", "balanced_accuracy", "auc_ovo", "auc_ovr"}
+    assert found["balanced_accuracy"] == pytest.approx((1 + 0.5 + 1) / 3)  # the second class has two jets, one right
+    assert set(scores(probabilities[:, :2], np.array([0, 0, 1, 1]))) == {"accuracy", "balanced_accuracy", "auc"}
 
 
 def test_rejection_of_a_known_cut():

@@ -96,6 +96,7 @@ def test_save_and_load(model, tmp_path):
     (
         ({"features": torch.zeros(5, 20, 15)}, "features"),
         ({"points": torch.zeros(5, 19, 3)}, "points"),
+        ({"points": torch.zeros(5, 20, 7)}, "points"),
         ({"attention_mask": torch.ones(5, 19)}, "attention_mask"),
     ),
 )

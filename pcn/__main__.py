@@ -1,0 +1,7 @@
+"""`python -m pcn`, also under `accelerate launch -m pcn`."""
+
+import sys
+
+from .cli import run
+
+sys.exit(run())
