@@ -30,15 +30,27 @@ class PcnChebyshevConv(nn.Module):
         self.linear = nn.Linear(order * in_channels, out_channels)  # of T_0 x, T_1 x, ... side by side
 
     def forward(self, x: torch.Tensor, polynomials: torch.Tensor) -> torch.Tensor:
-        """`(b, n, in)` to `(b, n, out)`, given `(b, n, n, p)`."""
-        out = self.linear.out_features
-        # The linear maps first, W_p x for all p: one product with the polynomials then also sums over p.
-        weight = self.linear.weight.view(out, self.order, -1).permute(2, 1, 0).flatten(1)  # (in, p out)
+        """`(b, n, in)` to `(b, n, out)`, given `(b, n, n, p)`. The product with the polynomials comes where there are
+        fewer channels: before the linear map or after it."""
         with torch.autocast(device_type=x.device.type, enabled=False):
-            mapped = x.to(polynomials.dtype) @ weight.to(polynomials.dtype)  # (b, n, p out)
-            mapped = mapped.view(x.shape[0], x.shape[1] * self.order, out)  # (b, n p, out)
-            y = polynomials.flatten(2) @ mapped + self.linear.bias.to(polynomials.dtype)
+            wide = x.to(polynomials.dtype)
+            weight, bias = self.linear.weight.to(wide.dtype), self.linear.bias.to(wide.dtype)
+            if x.shape[2] < len(weight):
+                y = F.linear(self._polynomials_of(wide, polynomials), weight, bias)
+            else:
+                y = polynomials.flatten(2) @ self._mapped(wide, weight) + bias
         return y.to(x.dtype)
+
+    def _polynomials_of(self, x: torch.Tensor, polynomials: torch.Tensor) -> torch.Tensor:
+        """`T_p x` side by side, `(b, n, p in)`. They are symmetric, so that rows may be summed over for columns."""
+        b, n, channels = x.shape
+        return (polynomials.flatten(2).transpose(1, 2) @ x).view(b, n, self.order * channels)
+
+    def _mapped(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`x W_p` of all p, `(b, n p, out)`: one product with the polynomials then also sums over p."""
+        out = len(weight)
+        by_order = weight.view(out, self.order, -1).permute(2, 1, 0).flatten(1)  # (in, p out)
+        return (x @ by_order).view(x.shape[0], x.shape[1] * self.order, out)
 
 
 class PcnEdgeConv(nn.Module):

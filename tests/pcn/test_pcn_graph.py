@@ -32,16 +32,17 @@ def test_few_particles_have_fewer_neighbors(particles):
 @pytest.mark.parametrize("lambda_max", (2.0, 2.5))
 @pytest.mark.parametrize("order", (1, 2, 5, 16))
 @pytest.mark.parametrize("particles", (1, 2, 9))
-def test_chebyshev_convolution_is_that_of_pytorch_geometric(order, lambda_max, particles):
+@pytest.mark.parametrize(("before", "after"), ((4, 6), (6, 4)))  # which is less decides what is multiplied first
+def test_chebyshev_convolution_is_that_of_pytorch_geometric(order, lambda_max, particles, before, after):
     geometric = pytest.importorskip("torch_geometric.nn", reason="needs torch_geometric")
     points = torch.rand(1, particles, 3, dtype=torch.float64)
-    x = torch.randn(1, particles, 4, dtype=torch.float64)
+    x = torch.randn(1, particles, before, dtype=torch.float64)
     graph, mask = graph_of(points)
-    own = PcnChebyshevConv(4, 6, order).double()
-    theirs = geometric.ChebConv(4, 6, order).double()
+    own = PcnChebyshevConv(before, after, order).double()
+    theirs = geometric.ChebConv(before, after, order).double()
     with torch.no_grad():
         for number, linear in enumerate(theirs.lins):
-            linear.weight.copy_(own.linear.weight[:, 4 * number : 4 * (number + 1)])
+            linear.weight.copy_(own.linear.weight[:, before * number : before * (number + 1)])
         theirs.bias.copy_(own.linear.bias)
     edges = graph.adjacency[0].nonzero().T
     expected = theirs(x[0], edges, lambda_max=torch.tensor(lambda_max, dtype=torch.float64))

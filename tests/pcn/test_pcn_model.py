@@ -5,8 +5,9 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from pcn import PcnConfig, PcnForJetClassification, PcnModel
+from pcn.features_pcn import POINT_SETS
 
-TINY = {"hidden_sizes": (8, 8, 8), "num_labels": 3}
+TINY = {"hidden_sizes": (8, 12, 12), "num_labels": 3}
 CONFIGS = {
     "published": PcnConfig(chebyshev_order=5, **TINY),
     "published_edges": PcnConfig(chebyshev_order=5, edge_convolutions=True, **TINY),
@@ -20,7 +21,8 @@ def model(request):
     return PcnForJetClassification(CONFIGS[request.param]).eval()
 
 
-def inputs(counts=(20, 7, 1, 2, 3), dimensions=3):
+def inputs(model, counts=(20, 7, 1, 2, 3)):
+    dimensions = len(POINT_SETS[model.config.point_set])
     mask = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
     features, points = torch.randn(*mask.shape, 16), torch.randn(*mask.shape, dimensions)
     return {"features": features, "points": points, "attention_mask": mask.long()}
@@ -32,7 +34,7 @@ def test_numbers_of_parameters_of_the_paper():
 
 
 def test_a_jet_alone_is_a_jet_in_a_batch(model):
-    batch = inputs()
+    batch = inputs(model)
     together = model(**batch).logits
     for number, count in enumerate(batch["attention_mask"].sum(1)):
         alone = model(batch["features"][number : number + 1, :count], batch["points"][number : number + 1, :count])
@@ -40,7 +42,7 @@ def test_a_jet_alone_is_a_jet_in_a_batch(model):
 
 
 def test_content_of_pads_is_irrelevant(model):
-    batch = inputs()
+    batch = inputs(model)
     expected = model(**batch).logits
     pads = batch["attention_mask"] == 0
     for junk in (torch.nan, torch.inf, 1e30, 0.0):
@@ -49,14 +51,14 @@ def test_content_of_pads_is_irrelevant(model):
 
 
 def test_order_of_particles_is_irrelevant(model):
-    batch = inputs((12, 12))
+    batch = inputs(model, (12, 12))
     order = torch.randperm(12)
     other = {name: each[:, order] for name, each in batch.items()}
     torch.testing.assert_close(model(**other).logits, model(**batch).logits, rtol=0, atol=1e-5)
 
 
 def test_gradients_are_finite_and_reach_all_weights(model):
-    batch = inputs()
+    batch = inputs(model)
     batch["features"].requires_grad_()
     model.train()(**batch, labels=torch.tensor([0, 1, 2, 0, 1])).loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
@@ -65,13 +67,13 @@ def test_gradients_are_finite_and_reach_all_weights(model):
 
 
 def test_a_jet_without_particles_is_no_reason_to_fail(model):
-    batch = inputs((4, 4))
+    batch = inputs(model, (4, 4))
     batch["attention_mask"][1] = 0
     assert model(**batch).logits.isfinite().all()
 
 
 def test_bfloat16_keeps_the_graph(model):
-    batch = inputs()
+    batch = inputs(model)
     expected = model.pcn._look_around(batch["features"], batch["points"], batch["attention_mask"] != 0)
     with torch.autocast("cpu", torch.bfloat16):
         found = model.pcn._look_around(batch["features"], batch["points"], batch["attention_mask"] != 0)
@@ -84,7 +86,7 @@ def test_bfloat16_keeps_the_graph(model):
 
 def test_save_and_load(model, tmp_path):
     model.save_pretrained(tmp_path)
-    batch = inputs()
+    batch = inputs(model)
     for cls in (PcnForJetClassification, AutoModelForSequenceClassification):
         assert torch.equal(cls.from_pretrained(tmp_path)(**batch).logits, model(**batch).logits)
     assert isinstance(AutoModel.from_pretrained(tmp_path), PcnModel)
@@ -102,7 +104,7 @@ def test_save_and_load(model, tmp_path):
 )
 def test_wrong_shapes_are_named(model, changes, named):
     with pytest.raises(ValueError, match=f"`{named}`: expected the shape"):
-        model(**inputs() | changes)
+        model(**inputs(model) | changes)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_wrong_configs_are_named(field):
 
 def test_large_batches_are_computed_in_groups_with_the_same_result(model, monkeypatch):
     counts = [1 + 7 * i % 23 for i in range(40)]
-    batch, labels = inputs(counts), torch.arange(40) % 3
+    batch, labels = inputs(model, counts), torch.arange(40) % 3
     grouped = model.pcn(**batch)
     model(**batch, labels=labels).loss.backward()
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
