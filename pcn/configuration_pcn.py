@@ -33,6 +33,8 @@ class PcnConfig(PreTrainedConfig):
             The space in which neighbours are near: `"momentum"` (px, py, pz in GeV) or `"angles"` (eta, phi).
         num_neighbors (`int`, *optional*, defaults to 3):
             The nearest particles that each one is connected with, in both directions.
+        embedding_sizes (`list[int]`, *optional*, defaults to `()`):
+            Channels after each layer of a perceptron of single particles before the first convolution.
         hidden_sizes (`list[int]`, *optional*, defaults to `(64, 64, 64)`):
             Channels after each Chebyshev convolution.
         chebyshev_order (`int`, *optional*, defaults to 16):
@@ -47,6 +49,8 @@ class PcnConfig(PreTrainedConfig):
             Whether a convolution between equal sizes is added to its input.
         pooling (`list[str]`, *optional*, defaults to `("mean",)`):
             How particles become a jet: `"mean"`, `"max"` or both, side by side.
+        classifier_sizes (`list[int]`, *optional*, defaults to `()`):
+            Channels after each hidden layer of the read-out, which without them is linear.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.0):
             Dropout of the jet's vector.
     """
@@ -56,6 +60,7 @@ class PcnConfig(PreTrainedConfig):
     feature_set: str = "raw16"
     point_set: str = "momentum"
     num_neighbors: int = 3
+    embedding_sizes: list[int] | tuple[int, ...] = ()
     hidden_sizes: list[int] | tuple[int, ...] = (64, 64, 64)
     chebyshev_order: int = 16
     lambda_max: float = 2.0
@@ -63,6 +68,7 @@ class PcnConfig(PreTrainedConfig):
     layer_norm: bool = False
     residual: bool = False
     pooling: list[str] | tuple[str, ...] = ("mean",)
+    classifier_sizes: list[int] | tuple[int, ...] = ()
     hidden_dropout_prob: float = 0.0
 
     def __post_init__(self, **kwargs: Any):
@@ -77,10 +83,10 @@ class PcnConfig(PreTrainedConfig):
 
     @classmethod
     def ours(cls, **fields: Any) -> "PcnConfig":
-        """Features that do not change under rotation about the beam, neighbours in (eta, phi), norms, residual
-        connections, mean and maximum, four polynomials."""
+        """Features that do not change under rotation about the beam, neighbours in (eta, phi), a perceptron of each
+        particle before three convolutions of four polynomials with norms, their mean, and a perceptron of it."""
         preset: dict[str, Any] = {"feature_set": "invariant16", "point_set": "angles", "chebyshev_order": 4}
-        preset |= {"layer_norm": True, "residual": True, "pooling": ("mean", "max")}
+        preset |= {"embedding_sizes": (64, 64), "layer_norm": True, "residual": True, "classifier_sizes": (100,)}
         return cls(**preset | fields)
 
     def validate_architecture(self) -> None:
@@ -89,8 +95,10 @@ class PcnConfig(PreTrainedConfig):
         _require(self.point_set in POINT_SETS, "point_set", f"one of {', '.join(POINT_SETS)}", self.point_set)
         for name in ("num_neighbors", "chebyshev_order"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        sizes = self.hidden_sizes
-        _require(len(sizes) > 0 and min(sizes) >= 1, "hidden_sizes", "one or more sizes from 1", sizes)
+        _require(len(self.hidden_sizes) > 0, "hidden_sizes", "one or more sizes", self.hidden_sizes)
+        for name in ("embedding_sizes", "hidden_sizes", "classifier_sizes"):
+            sizes = getattr(self, name)
+            _require(all(size >= 1 for size in sizes), name, "sizes from 1", sizes)
         _require(self.lambda_max > 0, "lambda_max", "more than 0", self.lambda_max)
         known = bool(self.pooling) and set(self.pooling) <= set(POOLINGS)
         _require(known, "pooling", f"some of {', '.join(POOLINGS)}", self.pooling)

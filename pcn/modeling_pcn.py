@@ -3,7 +3,9 @@
 Glossary of the shape comments: b batch, n particles, f features, d dimensions, h channels, k neighbours, p polynomials.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -80,6 +82,14 @@ class PcnEdgeConv(nn.Module):
         return torch.where(has_neighbors, farthest, 0) + self.phi(x)
 
 
+def perceptron(size: int, sizes: Sequence[int]) -> nn.Sequential:
+    """Linear maps to each of the sizes, a ReLU after each; of none it is the identity."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise([size, *sizes]):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
 def _should_group(features: torch.Tensor) -> bool:
     """Whether to compute jets of like numbers of particles together. Time goes with the square of the longest jet of a
     batch; but a GPU would wait for the lengths, and an exported graph has none."""
@@ -143,7 +153,8 @@ class PcnModel(PcnPreTrainedModel):
 
     def __init__(self, config: PcnConfig):
         super().__init__(config)
-        sizes = [config.input_size, *config.hidden_sizes]
+        self.embeddings = perceptron(config.input_size, config.embedding_sizes)
+        sizes = [[config.input_size, *config.embedding_sizes][-1], *config.hidden_sizes]
         last = len(config.hidden_sizes) - 1
         self.layers = nn.ModuleList(PcnLayer(config, sizes[i], sizes[i + 1], i == last) for i in range(last + 1))
         self.pooled_size = sizes[-1] * len(config.pooling)
@@ -208,7 +219,7 @@ class PcnModel(PcnPreTrainedModel):
     def _encode(self, features: torch.Tensor, points: torch.Tensor, mask: torch.Tensor) -> PcnModelOutput:
         """All layers and the pooling; zeros at pads, mask true at real particles."""
         graph, polynomials = self._look_around(features, points, mask)
-        x = features.to(self.dtype)
+        x = self.embeddings(features.to(self.dtype)).masked_fill(~mask[:, :, None], 0)
         for layer in self.layers:
             x = layer(x, polynomials, graph, mask)
         return PcnModelOutput(last_hidden_state=x, pooler_output=self._pool(x, mask))
@@ -247,14 +258,16 @@ class PcnModel(PcnPreTrainedModel):
 
 
 class PcnForJetClassification(PcnPreTrainedModel):
-    """The network with a linear read-out of the jet's vector: logits of the classes."""
+    """The network with a read-out of the jet's vector: logits of the classes."""
 
     def __init__(self, config: PcnConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.pcn = PcnModel(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(self.pcn.pooled_size, config.num_labels)
+        self.dense = perceptron(self.pcn.pooled_size, config.classifier_sizes)
+        last = [self.pcn.pooled_size, *config.classifier_sizes][-1]
+        self.classifier = nn.Linear(last, config.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -276,7 +289,7 @@ class PcnForJetClassification(PcnPreTrainedModel):
             `SequenceClassifierOutput`: `logits` `(batch_size, num_labels)`, and with `labels` the cross-entropy.
         """
         output = self.pcn(features, points, attention_mask, return_dict=True)
-        logits = self.classifier(self.dropout(output.pooler_output))
+        logits = self.classifier(self.dropout(self.dense(output.pooler_output)))
         loss = None if labels is None else F.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

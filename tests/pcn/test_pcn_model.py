@@ -8,11 +8,12 @@ from pcn import PcnConfig, PcnForJetClassification, PcnModel
 from pcn.features_pcn import POINT_SETS
 
 TINY = {"hidden_sizes": (8, 12, 12), "num_labels": 3}
+SMALL = TINY | {"embedding_sizes": (8,), "classifier_sizes": (8,)}
 CONFIGS = {
     "published": PcnConfig(chebyshev_order=5, **TINY),
     "published_edges": PcnConfig(chebyshev_order=5, edge_convolutions=True, **TINY),
-    "ours": PcnConfig.ours(**TINY),
-    "ours_edges": PcnConfig.ours(edge_convolutions=True, **TINY),
+    "ours": PcnConfig.ours(**SMALL),
+    "ours_edges": PcnConfig.ours(edge_convolutions=True, pooling=("mean", "max"), **SMALL),
 }
 
 
@@ -115,6 +116,8 @@ def test_wrong_shapes_are_named(model, changes, named):
         {"num_neighbors": 0},
         {"chebyshev_order": 0},
         {"hidden_sizes": []},
+        {"embedding_sizes": [8, 0]},
+        {"classifier_sizes": [0]},
         {"lambda_max": 0.0},
         {"pooling": ["sum"]},
         {"hidden_dropout_prob": 1.0},
