@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jet_files
 import numpy as np
+import pcn_memory
 import pcn_speed
 import pytest
 import taggers
@@ -59,6 +60,15 @@ def test_the_benchmark_measures_every_preset():
     pytest.importorskip("torch_geometric", reason="needs torch_geometric")
     found = pcn_speed.measure(2, 8)
     assert len(found) == 4 and all(seconds > 0 for seconds in found.values())
+
+
+@pytest.mark.slow
+def test_memory_is_measured_of_every_file(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["pcn_memory.py", "--jets", "20", "60"])
+    assert pcn_memory.main() == 0
+    rows = capsys.readouterr().out.splitlines()[-2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| 20", "| 60"]
+    assert all(int(row.split(" | ")[2].replace(",", "")) > 100 for row in rows)  # MB, of which torch needs more
 
 
 def test_the_page_shows_what_was_recorded():
