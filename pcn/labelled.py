@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from lyra.errors import InputError
 
 from .columns import AXIS, FLAGS, LABEL_PREFIX, MOMENTUM, TRACK
-from .feature_extraction_pcn import FlatJets, PcnFeatureExtractor
+from .feature_extraction_pcn import FlatJets, PcnFeatureExtractor, pad_jets
 from .features_pcn import InvalidJetError
 from .jets import Jets, column_names, read_jets
 
@@ -172,12 +172,11 @@ class JetCollator:
         self.sizes = {"features": feature_size, "points": point_size}
 
     def __call__(self, jets: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = {}
-        for name, size in self.sizes.items():
-            values = [torch.tensor(jet[name]).view(-1, size) for jet in jets]  # copies of what cannot be written to
-            batch[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
-        counts = torch.tensor([len(jet["points"]) // self.sizes["points"] for jet in jets])
-        batch["attention_mask"] = (torch.arange(batch["points"].shape[1]) < counts[:, None]).long()
+        parts = {name: [np.reshape(jet[name], (-1, size)) for jet in jets] for name, size in self.sizes.items()}
+        counts = np.array([len(points) for points in parts["points"]])
+        features, points = (np.concatenate(each) for each in parts.values())
+        padded = pad_jets(FlatJets(features, points, counts, np.zeros_like(counts)))
+        batch = {name: torch.from_numpy(values) for name, values in padded.items()}
         if "labels" in jets[0]:
             batch["labels"] = torch.tensor([int(jet["labels"]) for jet in jets])
         return batch
