@@ -81,6 +81,11 @@ class PcnConfig(PreTrainedConfig):
         """Features of each particle."""
         return len(FEATURE_SETS[self.feature_set])
 
+    @property
+    def point_size(self) -> int:
+        """Dimensions of the space of neighbours."""
+        return len(POINT_SETS[self.point_set])
+
     @classmethod
     def ours(cls, **fields: Any) -> "PcnConfig":
         """Features that do not change under rotation about the beam, neighbours in (eta, phi), a perceptron of each

@@ -29,7 +29,7 @@ class _Logits(nn.Module):
 def example_inputs(model: PcnForJetClassification, jets: int, particles: int) -> tuple[torch.Tensor, ...]:
     """Random jets of which every second one is shorter, by the same random numbers each time."""
     random = torch.Generator().manual_seed(0)
-    points = torch.randn(jets, particles, 3 if model.config.point_set == "momentum" else 2, generator=random)
+    points = torch.randn(jets, particles, model.config.point_size, generator=random)
     features = torch.randn(jets, particles, model.config.input_size, generator=random)
     mask = torch.ones(jets, particles, dtype=torch.long)
     mask[1::2, max(1, particles // 2) :] = 0

@@ -24,11 +24,12 @@ def scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     Args:
         probabilities: `(jets, classes)`; labels: `(jets,)`.
     """
-    found = {"accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
+    predicted = probabilities.argmax(axis=1)
+    found = {"accuracy": float((predicted == labels).mean())}
     present = np.unique(labels)
     if len(present) < probabilities.shape[1]:
         return found  # the others are undefined for a class without jets
-    found["balanced_accuracy"] = float(balanced_accuracy_score(labels, probabilities.argmax(axis=1)))
+    found["balanced_accuracy"] = float(balanced_accuracy_score(labels, predicted))
     if len(present) == 2:
         return found | {"auc": float(roc_auc_score(labels, probabilities[:, 1]))}
     for kind in ("ovo", "ovr"):

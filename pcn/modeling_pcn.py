@@ -17,7 +17,6 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_pcn import PcnConfig
-from .features_pcn import POINT_SETS
 from .graph_pcn import JetGraph, build_graph, chebyshev_polynomials, scaled_laplacian
 
 _GROUP = 16  # jets
@@ -82,10 +81,10 @@ class PcnEdgeConv(nn.Module):
         return torch.where(has_neighbors, farthest, 0) + self.phi(x)
 
 
-def perceptron(size: int, sizes: Sequence[int]) -> nn.Sequential:
-    """Linear maps to each of the sizes, a ReLU after each; of none it is the identity."""
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear maps from each size to the next, a ReLU after each; of a single size it is the identity."""
     layers: list[nn.Module] = []
-    for before, after in pairwise([size, *sizes]):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -153,8 +152,9 @@ class PcnModel(PcnPreTrainedModel):
 
     def __init__(self, config: PcnConfig):
         super().__init__(config)
-        self.embeddings = perceptron(config.input_size, config.embedding_sizes)
-        sizes = [[config.input_size, *config.embedding_sizes][-1], *config.hidden_sizes]
+        embedding_sizes = [config.input_size, *config.embedding_sizes]
+        self.embeddings = perceptron(embedding_sizes)
+        sizes = [embedding_sizes[-1], *config.hidden_sizes]
         last = len(config.hidden_sizes) - 1
         self.layers = nn.ModuleList(PcnLayer(config, sizes[i], sizes[i + 1], i == last) for i in range(last + 1))
         self.pooled_size = sizes[-1] * len(config.pooling)
@@ -219,7 +219,7 @@ class PcnModel(PcnPreTrainedModel):
     def _encode(self, features: torch.Tensor, points: torch.Tensor, mask: torch.Tensor) -> PcnModelOutput:
         """All layers and the pooling; zeros at pads, mask true at real particles."""
         graph, polynomials = self._look_around(features, points, mask)
-        x = self.embeddings(features.to(self.dtype)).masked_fill(~mask[:, :, None], 0)
+        x = self.embeddings(features.to(self.dtype))
         for layer in self.layers:
             x = layer(x, polynomials, graph, mask)
         return PcnModelOutput(last_hidden_state=x, pooler_output=self._pool(x, mask))
@@ -249,8 +249,8 @@ class PcnModel(PcnPreTrainedModel):
         if features.dim() != 3 or features.shape[2] != self.config.input_size or not features.shape[1]:
             expected = f"(batch, particles, {self.config.input_size}) with one particle or more"
             raise ValueError(f"`features`: expected the shape {expected}, got {tuple(features.shape)}")
-        if points.shape != (*features.shape[:2], dimensions := len(POINT_SETS[self.config.point_set])):
-            expected = f"({features.shape[0]}, {features.shape[1]}, {dimensions})"
+        if points.shape != (*features.shape[:2], self.config.point_size):
+            expected = f"({features.shape[0]}, {features.shape[1]}, {self.config.point_size})"
             raise ValueError(f"`points`: expected the shape {expected}, got {tuple(points.shape)}")
         if mask is not None and mask.shape != features.shape[:2]:
             expected = f"({features.shape[0]}, {features.shape[1]})"
@@ -265,9 +265,9 @@ class PcnForJetClassification(PcnPreTrainedModel):
         self.num_labels = config.num_labels
         self.pcn = PcnModel(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.dense = perceptron(self.pcn.pooled_size, config.classifier_sizes)
-        last = [self.pcn.pooled_size, *config.classifier_sizes][-1]
-        self.classifier = nn.Linear(last, config.num_labels)
+        sizes = [self.pcn.pooled_size, *config.classifier_sizes]
+        self.dense = perceptron(sizes)
+        self.classifier = nn.Linear(sizes[-1], config.num_labels)
         self.post_init()
 
     @can_return_tuple

@@ -34,7 +34,6 @@ from .arguments import JetArguments, PcnArguments, TrainingDefaults
 from .card import model_card
 from .configuration_pcn import PRESETS, PcnConfig
 from .feature_extraction_pcn import PcnFeatureExtractor
-from .features_pcn import POINT_SETS
 from .inference import score
 from .labelled import Classes, JetCollator, find_classes, store
 from .metrics import scores
@@ -207,7 +206,7 @@ def _build_trainer(network: PreTrainedModel, args: Any, splits: dict[str, Datase
         args=args,
         train_dataset=splits["train"],
         eval_dataset=splits["validation"],
-        data_collator=JetCollator(network.config.input_size, len(POINT_SETS[network.config.point_set])),
+        data_collator=JetCollator(network.config.input_size, network.config.point_size),
         compute_metrics=_metrics,
     )
     for callback in EpochLines.replaced:

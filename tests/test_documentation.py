@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import write_reference
 from nbclient import NotebookClient
-from runs import write_table
+from runs import torchrun, write_table
 
 import lolcats.cli
 import lyra
@@ -107,8 +107,7 @@ def run_command(command):
 def run_python(block, folder):
     if "torchrun" in block:
         (folder / "block.py").write_text(block)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        done = subprocess.run([*command, str(folder / "block.py")], capture_output=True, text=True, timeout=200)
+        done = subprocess.run([*torchrun(2), str(folder / "block.py")], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-2000:]
         return
     printed = io.StringIO()

@@ -53,9 +53,7 @@ def publish(
     with TemporaryDirectory() as temporary:
         artifact = Path(temporary)
         files = build_artifact(path, artifact, repo_id, license)
-        for file in files:
-            if file.suffix in (".json", ".md"):
-                check_private(path / file.name)
+        check_private(path / file.name for file in files)
         _check_model(artifact)
         print_files(repo_id, artifact, files)
         uploaded = {file.relative_to(artifact).parts[0] for file in files}

@@ -1,7 +1,7 @@
 """Uploading a folder to the Hugging Face Hub, whatever model it has."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,9 +67,7 @@ def check_and_upload(
         InputError: for such a text, or as [`upload`].
     """
     files = sorted(file for file in artifact.rglob("*") if file.is_file())
-    for file in files:
-        if file.suffix in (".json", ".md"):
-            check_private(file)
+    check_private(files)
     print_files(repo_id, artifact, files)
     return None if dry_run else upload(artifact, repo_id, private, marker, commit_message, replaced, token)
 
@@ -102,13 +100,14 @@ def print_files(repo_id: str, folder: Path, files: Sequence[Path]) -> None:
         print(f"  {file.relative_to(folder)}  {file.stat().st_size:,} bytes")
 
 
-def check_private(file: Path) -> None:
-    """No text may tell a token or the folders of the user."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if _TOKEN.search(line):
-            raise InputError(f"{file}, line {number}: contains a Hugging Face token; remove it and revoke it")
-        if found := _ABSOLUTE_PATH.search(line):
-            raise InputError(f"{file}, line {number}: contains a local path, {found.group()}; remove it to publish")
+def check_private(files: Iterable[Path]) -> None:
+    """No JSON or Markdown among the files may tell a token or the folders of the user."""
+    for file in (file for file in files if file.suffix in (".json", ".md")):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            if _TOKEN.search(line):
+                raise InputError(f"{file}, line {number}: contains a Hugging Face token; remove it and revoke it")
+            if found := _ABSOLUTE_PATH.search(line):
+                raise InputError(f"{file}, line {number}: contains a local path, {found.group()}; remove it to publish")
 
 
 def _prepare_repository(api: HfApi, repo_id: str, private: bool, marker: str) -> None:

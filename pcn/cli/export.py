@@ -5,8 +5,6 @@ import argparse
 from lyra.command import quiet_loading
 from lyra.errors import InputError
 
-from ..outputs import check_output
-
 HELP = "write a tagger as ONNX, for any number of jets and particles"
 EXAMPLE = "pcn export my_tagger -o tagger.onnx"
 
@@ -19,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if not arguments.output.endswith(".onnx"):
         raise InputError(f"{arguments.output}: expected a name that ends in .onnx")
+    from ..outputs import check_output
+
     output = check_output(arguments.output)
     quiet_loading()
     from ..exporting import export

@@ -67,7 +67,7 @@ def measure(jets: int, particles: int) -> dict[str, float]:
     steps: dict[str, Callable[[], torch.Tensor]] = {}
     for name, preset in PRESETS.items():
         model = PcnForJetClassification(preset(num_labels=_CLASSES)).train()
-        own = points[..., : 3 if model.config.point_set == "momentum" else 2]
+        own = points[..., : model.config.point_size]
         steps[f"{name}, K = {model.config.chebyshev_order}"] = lambda model=model, own=own: (
             model(features, own, labels=labels).loss
         )

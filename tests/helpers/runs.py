@@ -18,6 +18,11 @@ TRAIN += ["--disable_tqdm", "true", "--per_device_train_batch_size", "8", "--lea
 KILLED = -signal.SIGKILL
 
 
+def torchrun(processes):
+    """The command before a script that runs it on several processes."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+
 def write_table(path, rows=60):
     rng = np.random.default_rng(0)
     with open(path, "w", newline="") as file:

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 
 import numpy as np
 import one_step
 import pytest
 import torch
 import torch.nn.functional as F
+from runs import torchrun
 
 from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
 from lyra.data import LyraCollator
@@ -196,9 +196,7 @@ def test_num_items_in_batch_divides_the_sum(tiny):
 
 
 def run_on_two_processes(tmp_path, kind, accumulation):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    command += [one_step.__file__, kind, str(accumulation), str(tmp_path)]
+    command = [*torchrun(2), one_step.__file__, kind, str(accumulation), str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr
     with np.load(tmp_path / "result.npz") as values:

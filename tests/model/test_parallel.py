@@ -1,10 +1,9 @@
 """`lyra.parallel`: sequences sharded over several processes are the sequences on one."""
 
 import subprocess
-import sys
 
 import pytest
-from runs import HELPERS
+from runs import HELPERS, torchrun
 
 from lyra import LyraConfig, LyraForSequenceClassification
 from lyra.parallel import SequenceParallel
@@ -14,9 +13,8 @@ from lyra.parallel import SequenceParallel
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_shards_are_the_whole(ranks):
     """Outputs, losses and gradients of every head; the comparisons are in `shards.py`, on each rank."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     script = HELPERS / "shards.py"
-    result = subprocess.run([*command, str(script), str(ranks)], capture_output=True, text=True, timeout=250)
+    result = subprocess.run([*torchrun(ranks), str(script), str(ranks)], capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.strip() == "compared 48"
 

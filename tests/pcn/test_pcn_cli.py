@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from runs import torchrun
 from safetensors.torch import load_file, save_file
 
 from lyra.errors import InputError
@@ -22,7 +23,6 @@ from pcn.inference import load_model
 ROOT = Path(__file__).parents[2]
 LABELS = [f"label_{name}" for name in jet_files.NAMES]
 FEW = ["--num_train_epochs", "2", "--config_overrides", "hidden_sizes=[8,8]", "--per_device_train_batch_size", "16"]
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_two_processes_train_what_one_does(tagger, tmp_path):
     records = {}
     for processes in (1, 2):
         output = tmp_path / str(processes)
-        command = [*LAUNCH, str(processes), "-m", "pcn", "train", str(tagger / "train.parquet"), *FEW]
+        command = [*torchrun(processes), "-m", "pcn", "train", str(tagger / "train.parquet"), *FEW]
         command += ["--validation", str(tagger / "test.root"), "-o", str(output)]
         command += ["--per_device_train_batch_size", str(18 // processes)]  # 90 jets, five full batches
         environment = os.environ | {"ACCELERATE_USE_CPU": "true"}  # as `accelerate launch --cpu` sets

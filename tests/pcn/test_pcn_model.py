@@ -5,7 +5,6 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from pcn import PcnConfig, PcnForJetClassification, PcnModel
-from pcn.features_pcn import POINT_SETS
 
 TINY = {"hidden_sizes": (8, 12, 12), "num_labels": 3}
 SMALL = TINY | {"embedding_sizes": (8,), "classifier_sizes": (8,)}
@@ -23,7 +22,7 @@ def model(request):
 
 
 def inputs(model, counts=(20, 7, 1, 2, 3)):
-    dimensions = len(POINT_SETS[model.config.point_set])
+    dimensions = model.config.point_size
     mask = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
     features, points = torch.randn(*mask.shape, 16), torch.randn(*mask.shape, dimensions)
     return {"features": features, "points": points, "attention_mask": mask.long()}

@@ -8,12 +8,11 @@ import sys
 import time
 
 import pytest
-from runs import HELPERS, TRAIN, write_table
+from runs import HELPERS, TRAIN, torchrun, write_table
 
 from lyra.cli import main
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(HELPERS)}
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "lyra"]
 
@@ -28,7 +27,7 @@ def start(command, *arguments):
 def test_the_same_losses_scores_and_weights(tmp_path, accumulation, remainder):
     """Of a global batch of eight rows, in parts of other lengths; validation splits that the batches do not fill."""
     results = []
-    for name, command in (("one", [sys.executable]), ("two", TWO)):
+    for name, command in (("one", [sys.executable]), ("two", torchrun(2))):
         folder = tmp_path / name
         folder.mkdir()
         done = start(command, HELPERS / "two_processes.py", folder, accumulation, remainder)
@@ -68,7 +67,8 @@ def test_what_all_processes_find_wrong_is_said_once(tmp_path):
     table = write_table(tmp_path / "t.csv")
     with open(table, "a") as file:
         file.write("x,ACD,many\n")
-    done = start(TWO, "-m", "lyra", "train", table, "--output_dir", tmp_path / "o", *TRAIN, "--label_columns", "label")
+    flags = ["--output_dir", tmp_path / "o", *TRAIN, "--label_columns", "label"]
+    done = start(torchrun(2), "-m", "lyra", "train", table, *flags)
     assert done.returncode != 0 and done.stderr.count("lyra train: error: ") == 1
     assert "expected a number, got 'many'" in done.stderr and not (tmp_path / "o").exists()
 
@@ -88,7 +88,7 @@ def test_a_failing_process_ends_the_job_with_its_message(tmp_path, rank):
         "trainer.LyraTrainer.training_step = failing\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
-    done = start(TWO, program, "train", write_table(tmp_path / "t.csv"), "--output_dir", tmp_path / "o", *TRAIN)
+    done = start(torchrun(2), program, "train", write_table(tmp_path / "t.csv"), "--output_dir", tmp_path / "o", *TRAIN)
     assert done.returncode != 0
     assert f"lyra train: error: {'process 1: ' if rank else ''}no more" in done.stderr
     assert not (tmp_path / "o").exists()
@@ -97,8 +97,8 @@ def test_a_failing_process_ends_the_job_with_its_message(tmp_path, rank):
 @pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_on_all_processes(tmp_path):
     out = tmp_path / "o"
-    command = [*TWO, "-m", "lyra", "train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(out), *TRAIN]
-    command += ["--num_train_epochs", "100000"]
+    command = [*torchrun(2), "-m", "lyra", "train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(out)]
+    command += [*TRAIN, "--num_train_epochs", "100000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
     deadline = time.monotonic() + 100
     while not list(out.glob("checkpoints/*/complete.json")) and time.monotonic() < deadline:
