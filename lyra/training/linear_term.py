@@ -29,7 +29,7 @@ from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of, mean_var
 _SEED = 0  # the members of an ensemble have one term
 _MOST_ROWS = 10_000  # to choose by
 _FEWEST_FOR_CURVE = 200
-_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _STRONGER = (1.0, 3.0)  # penalties under a curve, over that of the plain term
 
 
@@ -91,22 +91,26 @@ class LinearTerm:
         Returns:
             For the record: the share of the network, and the scores of the term alone.
         """
+        share = best_share(self.losses(model, data))
+        latents = {split: self._latent(model, data, split) for split in data.scored}
+        alone = {split: _scores(data, split, _outputs(model, latent)) for split, latent in latents.items()}
+        self.share_out(model, share)
+        return self.chosen | {"network_share": share} | alone
+
+    def losses(self, model: LyraClassificationModel, data: Prepared) -> np.ndarray:
+        """The validation loss with each of `SHARES` for the trained network, and the rest for the term."""
+        network, term = _of_network(model, data, "validation"), self._latent(model, data, "validation")
+        return np.array([_loss(model, data, share * network + (1 - share) * term) for share in SHARES])
+
+    def _latent(self, model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
+        """What the term alone says of a split, `(rows, outputs)`, before the curve."""
         assert model.linear_term is not None
         with torch.no_grad():
             model.linear_term.weight.copy_(torch.from_numpy(self.weights))
-        intercepts = torch.from_numpy(self.intercepts).float()
-        terms = {split: _of_term(model, data, split) + intercepts for split in data.scored}
+        latent = _of_term(model, data, split) + torch.from_numpy(self.intercepts).float()
         if data.extra_columns:
-            terms = {
-                split: latent + torch.from_numpy(standardised(data, split) @ self.extra).float()
-                for split, latent in terms.items()
-            }
-        network, term = _of_network(model, data, "validation"), terms["validation"]
-        losses = [_loss(model, data, share * network + (1 - share) * term) for share in _SHARES]
-        share = _SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
-        alone = {split: _scores(data, split, _outputs(model, latent)) for split, latent in terms.items()}
-        self.share_out(model, share)
-        return self.chosen | {"network_share": share} | alone
+            latent = latent + torch.from_numpy(standardised(data, split) @ self.extra).float()
+        return latent
 
     @torch.no_grad()
     def share_out(self, model: LyraClassificationModel, share: float) -> None:
@@ -126,6 +130,11 @@ class LinearTerm:
         chosen = self.chosen
         curve = {"free": ", with a curve", "monotone": ", with a curve that only rises"}.get(chosen["curve"], "")
         return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}"
+
+
+def best_share(losses: np.ndarray) -> float:
+    """That of `SHARES` with the lowest loss; none for a network that diverged."""
+    return SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
 
 
 def _of_network(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
