@@ -109,7 +109,7 @@ class Command:
         return 0
 
     def _module(self, verb: str) -> ModuleType:
-        return importlib.import_module(f".{verb}", self.package)
+        return importlib.import_module(f".{verb.replace('-', '_')}", self.package)
 
     def _parse(self, verb: str, argv: list[str]) -> argparse.Namespace:
         if not argv:

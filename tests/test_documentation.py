@@ -25,6 +25,8 @@ import lolcats.cli
 import lyra
 import pcn.cli
 from lyra.cli import build_parser, main
+from lyra.design import candidates, surrogate
+from lyra.training import job
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,6 +60,12 @@ def bench(tmp_path, monkeypatch):
                 score = rng.normal()
                 file.write(f"{mutant},{score + 0.3 * rng.normal()},{score}\n")
                 unmeasured.write(f"{mutant}\n")
+    lines = Path("mutants.csv").read_text().splitlines()
+    Path("round1.csv").write_text("\n".join(lines[:41]) + "\n")
+    Path("round2.csv").write_text("\n".join([lines[0], *lines[41:71]]) + "\n")
+    monkeypatch.setattr(surrogate, "_processes", lambda *_: 1)  # so that these processes see the next line
+    monkeypatch.setattr(candidates, "_GENERATIONS", 2)
+    monkeypatch.setattr(job, "usual_epochs", lambda *_: 2.0)
     peaks = ["".join(rng.choice(list("ACGT"), 30)) for _ in range(60)]
     Path("peaks.csv").write_text(
         "sequence,label\n" + "".join(f"{s},{s.count('GC') + i / 100}\n" for i, s in enumerate(peaks))

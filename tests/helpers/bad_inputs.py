@@ -48,6 +48,11 @@ def mutants(*more, rows=None):
     return table(rows or MUTANTS, command=f"{TRAIN} {' '.join(more)}")
 
 
+def propose(flags="", wild_type=">wt\nMKTAYIAKQR\n", rounds=GOOD):
+    files = {"r.csv": rounds.encode(), "wt.fasta": wild_type.encode(), "pool.csv": b"sequence\nMKTAYIAKQR\n"}
+    return files, f"propose --data r.csv --wild_type wt.fasta -o plate.csv {flags}"
+
+
 CASES = {
     "Files": {
         "no such file": ({}, "train none.csv --output_dir out"),
@@ -218,6 +223,21 @@ CASES = {
             {"v.vcf": b"", "g.fa": b">1\nACGT\n"},
             "scan model --vcf v.vcf --genome g.fa -o out.csv",
         ),
+    },
+    "What to measure next": {
+        "no wild type": ({"r.csv": GOOD.encode()}, "propose --data r.csv -o plate.csv"),
+        "a file for the plate that cannot be one": ({"r.csv": GOOD.encode()}, "propose --data r.csv -o plate.fasta"),
+        "two kinds of candidates": propose("--pool pool.csv --sites 1,2"),
+        "a position that is fixed and must change": propose("--fixed 1-4 --letters 4=VL"),
+        "letters that are forbidden and asked for": propose("--letters 4=C --forbid C"),
+        "more forced mutations than allowed": propose("--letters 1=A 2=A --max_mutations 1"),
+        "GC of a protein": propose("--min_gc 0.4"),
+        "a motif of other letters": propose("--avoid N1S"),
+        "too many combinations": propose("--sites 1,2,3,4,5,6"),
+        "a wild type of another length": propose(rounds=MUTANTS),
+        "too few measurements": propose(rounds=HEAD.replace(HEAD[HEAD.index("\n", 60) :], "\n")),
+        "an unknown acquisition": propose("--acquisition best"),
+        "a landscape that is too small": ({"l.csv": MUTANTS.encode()}, "simulate-campaign l.csv -o out"),
     },
     "Explanations": {
         "no sequences": predict(GOOD, command="explain model {} -o out --sequences 0"),

@@ -1,0 +1,255 @@
+"""What a proposed sequence must keep to: letters of each position, mutations, GC, motifs.
+
+`read_constraints` takes what a user wrote and finds what contradicts; `Constraints` judges sequences.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from ..alphabet_lyra import Alphabet
+from ..errors import InputError
+from ..variants.library import read_positions
+from ..variants.notation import WildType
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A word that must not occur, of nucleotides on neither strand.
+
+    Attributes:
+        name: as the user wrote it.
+        pattern: finds it.
+    """
+
+    name: str
+    pattern: re.Pattern
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What a proposed sequence must keep to.
+
+    Attributes:
+        wild_type: from which positions and mutations are counted; None where candidates are of any kind.
+        allowed: for each position of the wild type the letters that it may have.
+        forbidden: letters that may be nowhere.
+        max_mutations: the most positions that may differ from the wild type.
+        gc: the lowest and the highest share of G and C.
+        motifs: what must not occur.
+    """
+
+    wild_type: WildType | None = None
+    allowed: tuple[str, ...] = ()
+    forbidden: str = ""
+    max_mutations: int | None = None
+    gc: tuple[float, float] = (0.0, 1.0)
+    motifs: tuple[Motif, ...] = field(default=())
+
+    def violated(self, sequence: str) -> str | None:
+        """The flag of the first constraint that a sequence does not keep to; None if it keeps to all."""
+        if any(letter in self.forbidden for letter in sequence):
+            return "--forbid"
+        if self.wild_type is not None:
+            if len(sequence) != len(self.wild_type.sequence):
+                return "--wild_type"
+            if any(letter not in letters for letter, letters in zip(sequence, self.allowed, strict=True)):
+                return "--fixed, --letters"
+            if self.max_mutations is not None and self.mutations(sequence) > self.max_mutations:
+                return "--max_mutations"
+        if not self.gc[0] <= gc_share(sequence) <= self.gc[1]:
+            return "--min_gc" if gc_share(sequence) < self.gc[0] else "--max_gc"
+        return next(("--avoid" for motif in self.motifs if motif.pattern.search(sequence)), None)
+
+    def forced(self) -> list[int]:
+        """Positions whose letter in the wild type may not stay."""
+        assert self.wild_type is not None
+        pairs = zip(self.wild_type.sequence, self.allowed, strict=True)
+        return [position for position, (letter, letters) in enumerate(pairs) if letter not in letters]
+
+    def mutations(self, sequence: str) -> int:
+        """How many positions differ from the wild type."""
+        assert self.wild_type is not None
+        return sum(a != b for a, b in zip(sequence, self.wild_type.sequence, strict=True))
+
+
+def gc_share(sequence: str) -> float:
+    """The share of G and C; 0 of nothing."""
+    return (sequence.count("G") + sequence.count("C")) / max(len(sequence), 1)
+
+
+def read_constraints(
+    wild_type: WildType | None,
+    alphabet: Alphabet,
+    fixed: str | None = None,
+    letters: Sequence[str] = (),
+    forbid: str | None = None,
+    max_mutations: int | None = None,
+    min_gc: float | None = None,
+    max_gc: float | None = None,
+    avoid: Sequence[str] = (),
+) -> Constraints:
+    """Constraints as flags give them.
+
+    Args:
+        wild_type: as [`spell`] writes it.
+        fixed: positions that stay as they are, `1-10,57`.
+        letters: of some positions, `10=AVILM`.
+        forbid: letters that may be nowhere.
+        avoid: motifs of letters, of nucleotides with the codes of IUPAC.
+
+    Raises:
+        InputError: for one that cannot be read, and for two that contradict each other, which it names.
+    """
+    forbidden = _read_forbidden(forbid, alphabet)
+    if not is_nucleotides(alphabet) and (min_gc is not None or max_gc is not None):
+        raise InputError(f"--{'min_gc' if min_gc is not None else 'max_gc'}: only for nucleotides")
+    gc = (0.0 if min_gc is None else min_gc, 1.0 if max_gc is None else max_gc)
+    for flag, value in (("--min_gc", gc[0]), ("--max_gc", gc[1])):
+        if not 0 <= value <= 1:
+            raise InputError(f"{flag}: expected a share from 0 to 1, got {value:g}")
+    if gc[0] > gc[1]:
+        raise InputError(f"--min_gc {gc[0]:g} and --max_gc {gc[1]:g} contradict each other")
+    motifs = tuple(_read_motif(word, alphabet) for word in avoid)
+    if wild_type is None:
+        for flag, given in (("--fixed", fixed), ("--letters", letters), ("--max_mutations", max_mutations)):
+            if given:
+                raise InputError(f"{flag}: needs --wild_type, from which positions and mutations are counted")
+        return Constraints(forbidden=forbidden, gc=gc, motifs=motifs)
+    if max_mutations is not None and max_mutations < 1:
+        raise InputError(f"--max_mutations: expected at least 1, got {max_mutations}")
+    for position, letter in enumerate(wild_type.sequence):
+        if letter not in alphabet.letters:
+            number = wild_type.number(position)
+            raise InputError(f"--wild_type: position {number} is {letter!r}, expected letters of {alphabet.letters}")
+    sources = _sources(wild_type, alphabet, fixed, letters, forbidden)
+    allowed = tuple(_intersect(wild_type, position, each) for position, each in enumerate(sources))
+    constraints = Constraints(wild_type, allowed, forbidden, max_mutations, gc, motifs)
+    _check_mutations(constraints, sources)
+    _check_gc(constraints)
+    _check_motifs(constraints)
+    return constraints
+
+
+def is_nucleotides(alphabet: Alphabet) -> bool:
+    return set(alphabet.letters) <= set("ACGTU")
+
+
+def spell(sequence: str, alphabet: Alphabet) -> str:
+    """A sequence in capitals and, of nucleotides, with the alphabet's own T or U, so that equal ones are equal."""
+    text = sequence.upper()
+    if is_nucleotides(alphabet):
+        text = text.replace("T", "U") if "U" in alphabet.letters else text.replace("U", "T")
+    return text
+
+
+def _read_letters(text: str, alphabet: Alphabet, flag: str) -> str:
+    """Plain letters of the alphabet, each once."""
+    letters = spell("".join(dict.fromkeys(text.replace(",", " ").split())), alphabet)
+    for letter in letters:
+        if letter not in alphabet.letters:
+            raise InputError(f"{flag}: expected letters of {alphabet.letters}, got {letter!r}")
+    return letters
+
+
+def _read_forbidden(forbid: str | None, alphabet: Alphabet) -> str:
+    letters = _read_letters(forbid or "", alphabet, "--forbid")
+    if set(letters) >= set(alphabet.letters):
+        raise InputError("--forbid: no letter is left")
+    return letters
+
+
+def _read_motif(word: str, alphabet: Alphabet) -> Motif:
+    text = spell(word, alphabet)
+    for letter in text:
+        if letter not in alphabet.letters and letter not in alphabet.codes:
+            raise InputError(f"--avoid: expected a motif of {alphabet.letters}, got {word!r}")
+    if not text:
+        raise InputError("--avoid: expected a motif such as GGTCTC, got nothing")
+    is_dna = is_nucleotides(alphabet) and "T" in alphabet.letters
+    strands = {text, alphabet.reverse_complement(text)} if is_dna else {text}
+    return Motif(word, re.compile("|".join(sorted(_expression(strand, alphabet.codes) for strand in strands))))
+
+
+def _expression(text: str, codes: dict[str, str]) -> str:
+    return "".join(f"[{codes[letter]}]" if letter in codes else letter for letter in text)
+
+
+# ── What a position may be ───────────────────────────────────────────────────────────────────────────────────────────
+
+_Sources = dict[str, str]  # the letters that each flag leaves
+
+
+def _sources(
+    wild_type: WildType, alphabet: Alphabet, fixed: str | None, letters: Sequence[str], forbidden: str
+) -> list[_Sources]:
+    """For each position what each flag leaves of the alphabet."""
+    found: list[_Sources] = [{"the alphabet": alphabet.letters} for _ in wild_type.sequence]
+    if forbidden:
+        left = "".join(letter for letter in alphabet.letters if letter not in forbidden)
+        for each in found:
+            each[f"--forbid {forbidden}"] = left
+    for position in [] if fixed is None else read_positions(fixed, wild_type, "--fixed"):
+        found[position][f"--fixed {wild_type.number(position)}"] = wild_type.sequence[position]
+    for text in letters:
+        where, equals, wanted = text.partition("=")
+        if not equals or not wanted:
+            raise InputError(f"--letters: expected a position and its letters such as 10=AVILM, got {text!r}")
+        spelled = _read_letters(wanted, alphabet, f"--letters {text}")
+        for position in read_positions(where, wild_type, "--letters"):
+            found[position][f"--letters {wild_type.number(position)}={wanted}"] = spelled
+    return found
+
+
+def _intersect(wild_type: WildType, position: int, sources: _Sources) -> str:
+    """The letters that all flags leave, in the order of the alphabet."""
+    left = [letter for letter in sources["the alphabet"] if all(letter in each for each in sources.values())]
+    if left:
+        return "".join(left)
+    for (one, first), (other, second) in combinations(sources.items(), 2):
+        if not set(first) & set(second):
+            number = wild_type.number(position)
+            raise InputError(f"{one} and {other} contradict each other: position {number} can have no letter")
+    raise InputError(f"{' and '.join(list(sources)[1:])} contradict each other: no letter is left")
+
+
+def _check_mutations(constraints: Constraints, sources: list[_Sources]) -> None:
+    """Raises InputError if more positions must change than may."""
+    assert constraints.wild_type is not None
+    forced = constraints.forced()
+    most = constraints.max_mutations
+    if most is not None and len(forced) > most:
+        letter = constraints.wild_type.sequence[forced[0]]
+        flag = next(flag for flag, left in sources[forced[0]].items() if letter not in left)
+        raise InputError(
+            f"{flag} and --max_mutations {most} contradict each other: {len(forced)} positions of the wild type have "
+            "letters that they may not have"
+        )
+
+
+def _check_gc(constraints: Constraints) -> None:
+    """Raises InputError if the letters of the positions cannot reach the share of G and C."""
+    low, high = constraints.gc
+    length = max(len(constraints.allowed), 1)
+    most = sum(bool(set(letters) & {"G", "C"}) for letters in constraints.allowed) / length
+    least = sum(set(letters) <= {"G", "C"} for letters in constraints.allowed) / length
+    if most < low:
+        raise InputError(f"--min_gc {low:g} and the letters of the positions contradict each other: at most {most:.3g}")
+    if least > high:
+        raise InputError(
+            f"--max_gc {high:g} and the letters of the positions contradict each other: at least {least:.3g}"
+        )
+
+
+def _check_motifs(constraints: Constraints) -> None:
+    """Raises InputError if a motif is where nothing may change."""
+    assert constraints.wild_type is not None
+    still = "".join(letters if len(letters) == 1 else "." for letters in constraints.allowed)
+    for motif in constraints.motifs:
+        if match := motif.pattern.search(still):
+            places = [constraints.wild_type.number(position) for position in (match.start(), match.end() - 1)]
+            raise InputError(
+                f"--avoid {motif.name} and --fixed contradict each other: it is at {places[0]} to {places[1]}, where "
+                "nothing may change"
+            )

@@ -1,0 +1,233 @@
+"""`lyra propose`: from the tables of some rounds to the next plate."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..alphabet_lyra import get_alphabet
+from ..data.cells import parse_number
+from ..data.columns import SEQUENCE_COLUMNS, find_column
+from ..data.letters import check_letters, read_sequences
+from ..data.readers import Row
+from ..data.tables import TableWriter, output_format, read_rows
+from ..errors import InputError
+from ..files import write_then_rename
+from ..variants.library import read_positions
+from ..variants.notation import Edit, WildType
+from ..variants.scanning import read_wild_type
+from .acquisition import distance
+from .campaign import GREEDY, Pick, Policy, choose_plate
+from .candidates import Candidates, Pool, Search, Sites
+from .constraints import Constraints, read_constraints, spell
+from .measured import Measured, read_rounds
+from .plots import Hindsight
+from .report import write_report
+from .surrogate import CrossValidated, Surrogate, Trained, check_enough, fit_surrogate, rows_outside
+from .wells import PLATES, wells
+
+CONTROL = "control"
+
+
+def propose(
+    data: Sequence[str],
+    output: str,
+    count: int = 96,
+    wild_type: str | None = None,
+    model: str | None = None,
+    pool: str | None = None,
+    sites: str | None = None,
+    constraints: dict[str, Any] | None = None,
+    policy: Policy = GREEDY,
+    controls: int = 0,
+    plate: int = 96,
+    interval: float = 0.9,
+    columns: dict[str, str | None] | None = None,
+    offset: int = 0,
+    seed: int = 0,
+    device: str | None = None,
+) -> list[Row]:
+    """Chooses what to measure next: writes the table `output`, and a page with plots beside it.
+
+    Candidates are the rows of `pool`, every combination of letters at `sites`, or what a search finds around the wild
+    type and the best measured variants. None of them was measured.
+
+    Args:
+        data: a table of sequences and measurements for each round.
+        count: of sequences, with the controls.
+        wild_type: a FASTA file or a table of one sequence.
+        model: a checkpoint folder or Hub id, instead of one trained on `data`.
+        sites: positions such as `39,40,41,54`.
+        constraints: the keywords of [`read_constraints`].
+        controls: places for the wild type and then the best measured sequences.
+        plate: wells of a plate, 96 or 384.
+        interval: the probability that intervals claim.
+        columns: `sequence_column`, `label_column` and `round_column`, where their names do not say it.
+        offset: added to a position, counted from 1, in the notation.
+        device: by default the GPU where there is one.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        InputError: naming file, row and column, a flag, or two constraints that contradict each other.
+    """
+    path = Path(output)
+    _check(path, count, controls, plate, wild_type, pool, sites)
+    trained = None if model is None else Trained.load(model, device)
+    measured, notes = read_rounds(data, None if trained is None else trained.tokenizer.alphabet, **columns or {})
+    print(*notes, sep="\n", flush=True)
+    wild = None if wild_type is None else _read_wild_type(wild_type, measured.alphabet, offset)
+    rules = read_constraints(wild, get_alphabet(measured.alphabet), **constraints or {})
+    candidates = _candidates(rules, pool, sites, measured)
+    _check_lengths(measured, candidates, None if trained is None else trained.config.linear_length)
+    if trained is None:  # better now than after the training
+        check_enough(measured)
+        rows_outside(interval, len(measured.sequences))
+    surrogate: Surrogate = trained or _fit(measured, seed, device)
+    known = _control_sequences(measured, wild, policy)[:controls]
+    picks = choose_plate(surrogate, candidates, measured, count - controls, policy, seed, excluded=known)
+    for what, found, wanted in (("candidates", len(picks), count - controls), ("controls", len(known), controls)):
+        if found < wanted:
+            print(f"only {found} of {wanted} places for {what} are filled: there are no more")
+    picks += [Pick(each, surrogate.predict([each])[:, 0], np.nan, CONTROL) for each in known]
+    rows = _rows(picks, surrogate, measured, wild, plate, interval)
+    page, hindsight = path.with_suffix(".html"), _look_back(data[-1], measured.label)
+    with write_then_rename(path) as partial, TableWriter(partial) as writer:
+        write_report(page, rows, measured, policy, hindsight, offset)
+        writer.write(rows)
+    print(f"written: {path}, {len(rows)} sequences; {page}")
+    return rows
+
+
+def _check(
+    path: Path, count: int, controls: int, plate: int, wild_type: str | None, pool: str | None, sites: str | None
+) -> None:
+    output_format(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    for file in (path, path.with_suffix(".html")):
+        if file.exists():
+            raise InputError(f"{file}: exists already")
+    if plate not in PLATES:
+        raise InputError(f"--plate: expected {' or '.join(map(str, PLATES))}, got {plate}")
+    if not 0 <= controls < count:
+        raise InputError(f"--controls: expected fewer than the {count} sequences of -n and at least 0, got {controls}")
+    if pool is not None and sites is not None:
+        raise InputError("--sites: not with --pool, which has the candidates already")
+    if pool is None and wild_type is None:
+        raise InputError("--wild_type is missing, around which variants are searched; or give candidates by --pool")
+
+
+def _read_wild_type(file: str, alphabet: str, offset: int) -> WildType:
+    wild = read_wild_type(file, alphabet, offset)
+    return replace(wild, sequence=spell(wild.sequence, wild.alphabet))
+
+
+def _candidates(rules: Constraints, pool: str | None, sites: str | None, measured: Measured) -> Candidates:
+    if pool is not None:
+        return Pool(_read_pool(pool, measured), pool, rules)
+    assert rules.wild_type is not None
+    if sites is not None:
+        return Sites(rules, read_positions(sites, rules.wild_type, "--sites"))
+    if rules.max_mutations is None:
+        rules = replace(rules, max_mutations=_usual_mutations(measured, rules))
+        most = f"at most {rules.max_mutations}" if rules.max_mutations else "any number of"
+        print(f"search: {most} mutations (--max_mutations)")
+    return Search(rules)
+
+
+def _usual_mutations(measured: Measured, rules: Constraints) -> int | None:
+    """How far a search goes: one mutation more than anything that was measured. None where lengths differ."""
+    assert rules.wild_type is not None
+    wild = rules.wild_type.sequence
+    if any(len(sequence) != len(wild) for sequence in measured.sequences):
+        return None
+    most = max(distance(sequence, wild) for sequence in measured.sequences)
+    return 1 + max(most, len(rules.forced()))
+
+
+def _read_pool(file: str, measured: Measured) -> list[str]:
+    """The sequences of a table, in the column of that name in the measured tables or another usual one."""
+    pairs = list(read_rows(file))
+    if not pairs:
+        raise InputError(f"{file}: the table has no rows")
+    locations, rows = [location for location, _ in pairs], [row for _, row in pairs]
+    column = find_column(file, list(rows[0]), None, (measured.column, *SEQUENCE_COLUMNS), "sequence")
+    sequences, alphabet = read_sequences(locations, rows, column), get_alphabet(measured.alphabet)
+    check_letters(locations, sequences, column, alphabet, "error")
+    return [spell(sequence, alphabet) for sequence in sequences]
+
+
+def _check_lengths(measured: Measured, candidates: Candidates, linear_length: int | None) -> None:
+    """Where all that was learned from has one length, positions count, and candidates must have it too."""
+    known = {len(sequence) for sequence in measured.sequences}
+    length = linear_length or (known.pop() if len(known) == 1 else None)
+    if length is None:
+        return
+    expected = f"expected {length} as of what was learned from"
+    if isinstance(candidates, Pool):
+        if others := [each for each in candidates.sequences if len(each) != length]:
+            raise InputError(f"{candidates.source}: {others[0][:20]!r} has {len(others[0])} letters, {expected}")
+    elif (wild := candidates.constraints.wild_type) is not None and len(wild.sequence) != length:
+        raise InputError(f"--wild_type: has {len(wild.sequence)} letters, {expected}")
+
+
+def _fit(measured: Measured, seed: int, device: str | None) -> CrossValidated:
+    surrogate = fit_surrogate(measured, seed, device)
+    share = f"{surrogate.network_share:.0%} network, the rest linear"
+    print(f"model: {len(surrogate.members)} members, {share}", flush=True)
+    return surrogate
+
+
+def _control_sequences(measured: Measured, wild: WildType | None, policy: Policy) -> list[str]:
+    """The wild type and then the best measured sequences."""
+    known = [] if wild is None else [wild.sequence]
+    return list(dict.fromkeys([*known, *measured.best_first(policy.sign)]))
+
+
+def _rows(
+    picks: list[Pick], surrogate: Surrogate, measured: Measured, wild: WildType | None, plate: int, level: float
+) -> list[Row]:
+    """The table: a row for each well."""
+    predicted = np.stack([pick.predicted for pick in picks], axis=1)
+    limits = surrogate.limits(predicted, level)
+    rows: list[Row] = []
+    for index, (well, pick) in enumerate(zip(wells(len(picks), plate), picks, strict=True)):
+        row: Row = {"well": well}
+        if wild is not None:
+            row["mutant"] = _name(pick.sequence, wild)
+        row |= {measured.column: pick.sequence, "prediction": _short(pick.predicted.mean())}
+        if len(predicted) > 1:
+            row["std"] = _short(pick.predicted.std(ddof=1))
+        if limits is not None:
+            row |= {"lower": _short(limits[0][index]), "upper": _short(limits[1][index])}
+        nearest = min(measured.sequences, key=lambda known: distance(pick.sequence, known))
+        row |= {"acquisition": None if np.isnan(pick.value) else _short(pick.value), "reason": pick.reason}
+        row |= {"nearest_measured": nearest if wild is None else _name(nearest, wild)}
+        rows.append(row | {"distance": distance(pick.sequence, nearest)})
+    return rows
+
+
+def _name(sequence: str, wild: WildType) -> str:
+    """The variant in ProteinGym's notation, which needs the wild type's length; otherwise the sequence."""
+    if len(sequence) != len(wild.sequence):
+        return sequence
+    pairs = enumerate(zip(wild.sequence, sequence, strict=True))
+    return wild.format(tuple(Edit(position, old, new) for position, (old, new) in pairs if old != new))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _look_back(file: str, label: str) -> Hindsight | None:
+    """What a plate predicted, beside what was measured; None of a table that is no plate of [`propose`]."""
+    found = []
+    for _, row in read_rows(file):
+        if row.get("reason") != CONTROL:
+            numbers = [parse_number(row.get(name)) for name in (label, "prediction", "lower", "upper")]
+            found += [numbers] if all(number is not None and np.isfinite(number) for number in numbers) else []
+    return Hindsight(*np.array(found).T) if found else None

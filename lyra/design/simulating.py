@@ -1,0 +1,193 @@
+"""Campaigns on a landscape of which everything is measured: how soon each way of choosing finds the best.
+
+A new way is one more entry of `ARMS`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import OneHotEncoder
+from tqdm.auto import tqdm
+
+from ..errors import InputError
+from ..files import compare_fingerprint, made_folder, read_json, write_json, write_then_rename
+from .campaign import Campaign, Fit, Policy
+from .candidates import Pool
+from .measured import Measured, read_rounds
+from .plots import plot_campaigns
+from .surrogate import fit_surrogate
+
+_PENALTIES = np.logspace(-2, 3, 11)
+SETTINGS, RUNS, TABLE, PLOT = "settings.json", "runs", "campaign.md", "campaign.png"
+
+
+class Arm(NamedTuple):
+    """A way of choosing.
+
+    Attributes:
+        fit: makes its surrogate.
+        acquisition: a key of `ACQUISITIONS`.
+    """
+
+    fit: Fit
+    acquisition: str = "greedy"
+
+
+class _WithoutIntervals:
+    def limits(self, predicted: np.ndarray, level: float) -> None:
+        return None
+
+
+@dataclass
+class _Random(_WithoutIntervals):
+    """Says anything."""
+
+    rng: np.random.Generator
+
+    def predict(self, sequences: Sequence[str]) -> np.ndarray:
+        return self.rng.random((1, len(sequences)))
+
+
+@dataclass
+class _Ridge(_WithoutIntervals):
+    """Ridge regression on one-hot letters, its penalty by leaving one out."""
+
+    encoder: OneHotEncoder
+    ridge: RidgeCV
+
+    @classmethod
+    def fit(cls, measured: Measured, seed: int) -> "_Ridge":
+        letters = [list(sequence) for sequence in measured.sequences]
+        encoder = OneHotEncoder(handle_unknown="ignore").fit(letters)
+        return cls(encoder, RidgeCV(_PENALTIES).fit(encoder.transform(letters).toarray(), measured.values))
+
+    def predict(self, sequences: Sequence[str]) -> np.ndarray:
+        encoded = self.encoder.transform([list(sequence) for sequence in sequences])
+        return (encoded @ self.ridge.coef_ + self.ridge.intercept_)[None]
+
+
+_lyra = partial(fit_surrogate, quiet=True)
+
+ARMS: dict[str, Arm] = {
+    "random": Arm(lambda measured, seed: _Random(np.random.default_rng(seed))),
+    "ridge greedy": Arm(_Ridge.fit),
+    "lyra greedy": Arm(_lyra),
+    "lyra ucb": Arm(_lyra, "ucb"),
+    "lyra ts": Arm(_lyra, "ts"),
+}
+
+
+def simulate_campaign(
+    landscape: str,
+    output: str,
+    start: int = 96,
+    batch: int = 96,
+    rounds: int = 4,
+    seeds: int = 20,
+    arms: Sequence[str] = tuple(ARMS),
+    sequence_column: str | None = None,
+    label_column: str | None = None,
+    resume: bool = False,
+) -> dict[str, np.ndarray]:
+    """Plays campaigns, all arms from the same random starts: a table and a plot in the folder `output`.
+
+    Args:
+        landscape: a table of sequences of one length, each with its measurement.
+        start: sequences measured at random first.
+        batch: of each round.
+        seeds: campaigns of each arm.
+        resume: whether to keep the finished campaigns of an interrupted call.
+
+    Returns:
+        For each arm the best value found after the start and each round over the landscape's maximum, `(seeds, rounds
+        + 1)`.
+
+    Raises:
+        InputError: naming file, row and column, or a flag.
+    """
+    _check(start, batch, rounds, seeds, arms)
+    known, notes = read_rounds([landscape], None, sequence_column, label_column)
+    print(*notes, sep="\n", flush=True)
+    if len({len(each) for each in known.sequences}) > 1:
+        raise InputError(f"{landscape}: expected sequences of one length")
+    if (needed := start + rounds * batch) > len(known.sequences):
+        raise InputError(f"{landscape}: has {len(known.sequences)} sequences, a campaign measures {needed}")
+    if not known.values.max() > 0:
+        raise InputError(f"{landscape}: expected a maximum above 0, got {known.values.max():g}")
+    folder = Path(output)
+    settings = {"landscape": known.sha256, "start": start, "batch": batch, "rounds": rounds}
+    with made_folder(folder):
+        _check_settings(folder, settings, resume)
+        (folder / RUNS).mkdir(exist_ok=True)
+        jobs = [(arm, seed) for seed in range(seeds) for arm in arms]
+        for arm, seed in tqdm(jobs, desc="campaigns", unit=" campaigns"):
+            file = _file(folder, arm, seed)
+            if not file.exists():
+                write_json(
+                    file, {"arm": arm, "seed": seed, "best": _play(known, ARMS[arm], seed, start, batch, rounds)}
+                )
+        found = {arm: np.array([read_json(_file(folder, arm, seed))["best"] for seed in range(seeds)]) for arm in arms}
+        with write_then_rename(folder / TABLE) as partial:
+            partial.write_text(table(found), encoding="utf-8")
+        with write_then_rename(folder / PLOT) as partial:
+            plot_campaigns(found, [start + i * batch for i in range(rounds + 1)], partial)
+    print(f"{table(found)}\nwritten: {folder}: {TABLE}, {PLOT}")
+    return found
+
+
+def _check(start: int, batch: int, rounds: int, seeds: int, arms: Sequence[str]) -> None:
+    for flag, value, least in (("start", start, 10), ("batch", batch, 1), ("rounds", rounds, 1), ("seeds", seeds, 1)):
+        if value < least:
+            raise InputError(f"--{flag}: expected at least {least}, got {value}")
+    for arm in arms:
+        if arm not in ARMS:
+            raise InputError(f"--arms: expected some of {', '.join(ARMS)}, got {arm!r}")
+
+
+def _check_settings(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+    file = folder / SETTINGS
+    if file.exists() and not resume:
+        raise InputError(f"{folder}: exists already; --resume continues the campaigns there")
+    if file.exists():
+        compare_fingerprint(folder, read_json(file), settings)
+    write_json(file, settings)
+
+
+def _file(folder: Path, arm: str, seed: int) -> Path:
+    return folder / RUNS / f"{arm.replace(' ', '_')}_{seed}.json"
+
+
+def _play(known: Measured, arm: Arm, seed: int, start: int, batch: int, rounds: int) -> list[float]:
+    """The best found value over the maximum, after the start and after each round."""
+    value_of = dict(zip(known.sequences, known.values.tolist(), strict=True))
+    first = np.random.default_rng(seed).choice(len(known.sequences), start, replace=False)
+    campaign = Campaign(Pool(known.sequences), known.alphabet, Policy(arm.acquisition), arm.fit, seed)
+    chosen = [known.sequences[i] for i in first]
+    best, maximum = [], max(value_of.values())
+    for number in range(rounds + 1):
+        campaign.measure(chosen, [value_of[each] for each in chosen])
+        best.append(float(campaign.measured.values.max()) / maximum)
+        if number < rounds:
+            chosen = [pick.sequence for pick in campaign.propose(batch)]
+    return best
+
+
+def table(found: dict[str, np.ndarray]) -> str:
+    """Markdown: the best found value over the maximum, mean and standard error, and how often the maximum is found."""
+    rounds = next(iter(found.values())).shape[1]
+    head = ["arm", "seeds", "start", *(f"round {number}" for number in range(1, rounds)), "finds the maximum"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for arm, values in found.items():
+        each = [_mean_and_error(column) for column in values.T]
+        lines.append(f"| {arm} | {len(values)} | {' | '.join(each)} | {(values[:, -1] >= 1).mean():.0%} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_and_error(values: np.ndarray) -> str:
+    error = f" ± {values.std(ddof=1) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{error}"

@@ -1,0 +1,160 @@
+"""Constraints: what contradicts is named, and nothing that is proposed violates one."""
+
+import re
+
+import numpy as np
+import pytest
+
+from lyra.alphabet_lyra import get_alphabet
+from lyra.design import candidates
+from lyra.design.constraints import gc_share, read_constraints
+from lyra.errors import InputError
+from lyra.variants.notation import WildType
+
+RNG = np.random.default_rng(0)
+PROTEIN, DNA, RNA = map(get_alphabet, ("protein", "dna", "rna"))
+WILD = WildType("MKTAYIAKQR", PROTEIN)
+GENE = WildType("ATGGGTCTCAAACCCGGG", DNA)
+
+
+def constraints(wild_type=WILD, **flags):
+    return read_constraints(wild_type, wild_type.alphabet, **flags)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "flags", "violated"),
+    (
+        ("MKTAYIAKQR", {"fixed": "1-3"}, None),
+        ("MRTAYIAKQR", {"fixed": "1-3"}, "--fixed, --letters"),
+        ("MKTCYIAKQR", {"forbid": "C"}, "--forbid"),
+        ("MKTCYIAKQR", {"letters": ["4=AC"]}, None),
+        ("MKTDYIAKQR", {"letters": ["4=AC"]}, "--fixed, --letters"),
+        ("MRRAYIAKQR", {"max_mutations": 1}, "--max_mutations"),
+        ("MKTAYIAKQ", {}, "--wild_type"),
+        ("MKTAYIAKQR", {"avoid": ["KXA"]}, "--avoid"),
+    ),
+)
+def test_what_is_violated_is_named(sequence, flags, violated):
+    assert constraints(**flags).violated(sequence) == violated
+
+
+def test_motifs_of_dna_are_looked_for_on_both_strands():
+    avoid = constraints(GENE, avoid=["GAGACC"])
+    assert avoid.violated(GENE.sequence) == "--avoid"  # GGTCTC, the other strand's
+    assert constraints(GENE, avoid=["GGNCTC"]).violated(GENE.sequence) == "--avoid"
+
+
+@pytest.mark.parametrize(
+    ("wild_type", "flags", "said"),
+    (
+        (WILD, {"fixed": "4", "letters": ["4=VL"]}, ("--fixed 4", "--letters 4=VL")),
+        (WILD, {"fixed": "2", "forbid": "K"}, ("--forbid K", "--fixed 2")),
+        (WILD, {"letters": ["2=K"], "forbid": "K"}, ("--forbid K", "--letters 2=K")),
+        (WILD, {"letters": ["1-3=V"], "max_mutations": 2}, ("--letters 1=V", "--max_mutations 2")),
+        (GENE, {"min_gc": 0.7, "max_gc": 0.3}, ("--min_gc 0.7", "--max_gc 0.3")),
+        (GENE, {"min_gc": 0.9, "letters": ["1-9=AT"]}, ("--min_gc 0.9", "letters")),
+        (GENE, {"avoid": ["GGTCTC"], "fixed": "4-9"}, ("--avoid GGTCTC", "--fixed", "4 to 9")),
+        (WILD, {"min_gc": 0.5}, ("--min_gc: only for nucleotides",)),
+        (WILD, {"letters": ["A"]}, ("--letters", "10=AVILM")),
+        (WILD, {"forbid": "1"}, ("--forbid", "'1'")),
+        (WILD, {"fixed": "11"}, ("--fixed", "outside")),
+    ),
+)
+def test_contradictions_name_both_flags(wild_type, flags, said):
+    with pytest.raises(InputError) as error:
+        constraints(wild_type, **flags)
+    assert all(text in str(error.value) for text in said)
+
+
+def test_odd_letters_of_a_wild_type_are_refused():
+    for letter in "*X-":
+        with pytest.raises(
+            InputError, match=rf"--wild_type: position 3 is '{re.escape(letter)}', expected letters of ACDEF"
+        ):
+            constraints(WildType(f"MK{letter}A", PROTEIN))
+
+
+def test_motifs_of_rna_know_its_codes():
+    gene = WildType("AUGGGUCUC", RNA)
+    assert constraints(gene, avoid=["GGNCUC"]).violated(gene.sequence) == "--avoid"
+    assert constraints(gene, avoid=["GGNCTC"]).violated(gene.sequence) == "--avoid"
+    assert constraints(gene, avoid=["GAGACC"]).violated(gene.sequence) is None  # it has one strand
+
+
+def test_a_search_mends_what_the_wild_type_violates():
+    """A restriction site in a long gene, and a share of G and C that takes many mutations."""
+    rng = np.random.default_rng(0)
+    start = "".join(rng.choice(list("ACGT"), 300))
+    gene = WildType(start[:150] + "GGTCTC" + start[150:], DNA)
+    rules = constraints(gene, avoid=["GGTCTC"], max_mutations=2)
+    assert all(
+        "GGTCTC" not in each for each in candidates.Search(rules).find([], lambda each: rng.random(len(each)), rng)
+    )
+    poor = WildType("AATTATCATTAATTATAATC" * 5, DNA)
+    rules = constraints(poor, min_gc=0.4)
+    assert all(
+        gc_share(each) >= 0.4 for each in candidates.Search(rules).find([], lambda each: rng.random(len(each)), rng)
+    )
+    with pytest.raises(InputError, match="could not be changed to keep to --min_gc with all other constraints"):
+        candidates.Search(constraints(poor, min_gc=0.4, max_mutations=2)).find([], len, rng)
+
+
+def random_flags(rng, length):
+    """Flags of which some contradict."""
+    flags = {}
+    if rng.random() < 0.5:
+        start = int(rng.integers(1, length + 1))
+        flags["fixed"] = f"{start}-{min(length, start + int(rng.integers(4)))}"
+    if rng.random() < 0.5:
+        flags["letters"] = [f"{rng.integers(1, length + 1)}={''.join(rng.choice(list('ACGT'), 2, replace=False))}"]
+    if rng.random() < 0.3:
+        flags["forbid"] = str(rng.choice(list("ACGT")))
+    if rng.random() < 0.7:
+        flags["max_mutations"] = int(rng.integers(1, 5))
+    if rng.random() < 0.4:
+        flags |= {"min_gc": float(rng.uniform(0, 0.5)), "max_gc": float(rng.uniform(0.5, 1))}
+    if rng.random() < 0.4:
+        flags["avoid"] = ["".join(rng.choice(list("ACGTN"), 4))]
+    return flags
+
+
+def test_no_candidate_violates_random_constraints(monkeypatch):
+    """Of sets of constraints that contradict, too: they give an error, and never a candidate."""
+    monkeypatch.setattr(candidates, "_GENERATIONS", 2)
+    monkeypatch.setattr(candidates, "_FEWEST_CHILDREN", 8)
+    monkeypatch.setattr(candidates, "_CHILDREN", 8)
+    rng = np.random.default_rng(0)
+    found = empty = 0
+    for _ in range(10_000):
+        wild = WildType("".join(rng.choice(list("ACGT"), 12)), DNA)
+        try:
+            rules = constraints(wild, **random_flags(rng, 12))
+            proposed = candidates.Search(rules).find([wild.sequence], lambda each: rng.random(len(each)), rng)
+        except InputError:
+            empty += 1
+            continue
+        found += 1
+        assert wild.sequence not in proposed and len(set(proposed)) == len(proposed)
+        for each in proposed:
+            assert rules.violated(each) is None
+            # Once more, by other words than the constraint's own.
+            assert len(each) == 12 and rules.gc[0] <= gc_share(each) <= rules.gc[1]
+            assert (
+                rules.max_mutations is None
+                or sum(a != b for a, b in zip(each, wild.sequence, strict=False)) <= rules.max_mutations
+            )
+            assert all(a in b for a, b in zip(each, rules.allowed, strict=False))
+    assert found > 4000 and empty > 100
+
+
+def test_an_empty_set_says_what_emptied_it():
+    rules = constraints(max_mutations=1, forbid="W")
+    with pytest.raises(InputError, match=r"pool\.csv: no candidates are left \(2 by --forbid, 1 by measured already\)"):
+        candidates.keep(["WKTAYIAKQR", "MWTAYIAKQR", "MKTAYIAKQR"], rules, {"MKTAYIAKQR"}, "pool.csv")
+
+
+def test_combinations_are_all_and_only_of_the_sites():
+    found = candidates.Sites(constraints(letters=["2=KR", "4=AVL"]), [1, 3]).find([], len, RNG)
+    assert len(found) == 6 and {each[1] for each in found} == {"K", "R"} and all(each[4:] == "YIAKQR" for each in found)
+    with pytest.raises(InputError, match="combinations, more than"):
+        candidates.Sites(constraints(), [0, 1, 2, 3, 4, 5])

@@ -1,0 +1,342 @@
+"""`lyra propose`: from tables of rounds to a plate."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from runs import write_table
+
+from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
+from lyra.cli import main
+from lyra.design import Campaign, Policy, Pool, propose, surrogate
+from lyra.design.acquisition import ACQUISITIONS, Beliefs, choose, distance
+from lyra.design.campaign import choose_plate
+from lyra.design.measured import average, read_rounds
+from lyra.design.surrogate import fit_surrogate
+from lyra.design.wells import wells
+from lyra.errors import InputError
+from lyra.simulation import random_landscape
+from lyra.training import job
+
+LANDSCAPE = random_landscape(np.random.default_rng(1), length=12, order=1, positions=6)
+WILD = LANDSCAPE.wild_type
+MUTATIONS = sorted({mutation for each in LANDSCAPE.coefficients for mutation in each})
+
+
+def variants(count, seed):
+    """Random ones, each different."""
+    rng, found = np.random.default_rng(seed), {}
+    while len(found) < count:
+        letters = list(WILD)
+        for index in rng.choice(len(MUTATIONS), rng.integers(1, 5), replace=False):
+            position, letter = MUTATIONS[index]
+            letters[position] = letter
+        found["".join(letters)] = None
+    return list(found)
+
+
+@pytest.fixture(autouse=True)
+def _short_training(monkeypatch):
+    """Two epochs, in this process."""
+    monkeypatch.setattr(job, "usual_epochs", lambda *_: 2.0)
+    monkeypatch.setattr(surrogate, "_processes", lambda *_: 1)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Two rounds, some of the first measured again in the second, and the wild type."""
+    folder, sequences = tmp_path_factory.mktemp("rounds"), variants(60, 0)
+    for name, own in (("one.csv", sequences[:40]), ("two.csv", sequences[35:])):
+        write(folder / name, own, [LANDSCAPE.fitness(each) for each in own])
+    (folder / "wild.fasta").write_text(f">wild\n{WILD}\n")
+    return folder
+
+
+def write(file, sequences, values):
+    with open(file, "w", newline="") as lines:
+        rows = csv.writer(lines)
+        rows.writerow(["sequence", "label"])
+        rows.writerows(zip(sequences, values, strict=True))
+
+
+def read(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def flags(tables, output, *more):
+    rounds = [str(tables / "one.csv"), str(tables / "two.csv")]
+    wild = ["--wild_type", str(tables / "wild.fasta")]
+    return ["propose", "--data", *rounds, *wild, "-o", str(output), *more]
+
+
+def test_a_plate(tables, tmp_path, monkeypatch, capsys):
+    """Constraints hold, nothing is measured twice, controls are the wild type and the best; the same seed gives the
+    same plate; and what was measured for a plate can be compared with what it said."""
+    monkeypatch.setattr("lyra.design.candidates._GENERATIONS", 3)
+    more = ["-n", "12", "--controls", "2", "--max_mutations", "3", "--fixed", "1-2", "--forbid", "W", "--device", "cpu"]
+    assert main(flags(tables, tmp_path / "a.csv", *more)) == 0
+    said = capsys.readouterr().out
+    assert "60 sequences, alphabet protein, in 2 round(s); 5 replicates averaged" in said and "5 members" in said
+    plate = read(tmp_path / "a.csv")
+    assert [row["well"] for row in plate] == [f"A{number}" for number in range(1, 13)]
+    known = {row["sequence"]: float(row["label"]) for name in ("one", "two") for row in read(tables / f"{name}.csv")}
+    for row in plate[:10]:
+        assert row["sequence"] not in known and row["reason"] == "exploit" and row["sequence"][:2] == WILD[:2]
+        assert 1 <= distance(row["sequence"], WILD) <= 3 and "W" not in set(row["sequence"]) - set(WILD)
+        assert row["mutant"].count(":") + 1 == distance(row["sequence"], WILD)
+        assert int(row["distance"]) == min(distance(row["sequence"], each) for each in known)
+        assert float(row["lower"]) <= float(row["prediction"]) <= float(row["upper"])
+    predicted = [float(row["prediction"]) for row in plate[:10]]
+    assert predicted == sorted(predicted, reverse=True)
+    assert plate[10]["mutant"] == "WT" and plate[11]["sequence"] == max(known, key=known.__getitem__)
+    assert main(flags(tables, tmp_path / "b.csv", *more)) == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    page = (tmp_path / "a.html").read_text()
+    assert "Next plate: 12 sequences" in page and "Looking back" not in page and plate[0]["mutant"] in page
+
+    with open(tmp_path / "filled.csv", "w", newline="") as lines:
+        rows = csv.DictWriter(lines, [*plate[0], "label"])
+        rows.writeheader()
+        rows.writerows(row | {"label": LANDSCAPE.fitness(row["sequence"])} for row in plate)
+    arguments = flags(tables, tmp_path / "c.csv", "-n", "4", "--device", "cpu")
+    arguments.insert(arguments.index("--wild_type"), str(tmp_path / "filled.csv"))
+    assert main(arguments) == 0
+    assert "Looking back" in (tmp_path / "c.html").read_text()
+    assert not {row["sequence"] for row in read(tmp_path / "c.csv")} & {row["sequence"] for row in plate}
+
+
+def test_sites_and_pools(tables, tmp_path):
+    wild, data = str(tables / "wild.fasta"), [str(tables / "one.csv")]
+    rows = propose(data, str(tmp_path / "s.csv"), 5, wild, sites="3,4", constraints={"letters": ["3=AC"]}, device="cpu")
+    assert all(row["sequence"][2] in "AC" and row["sequence"][4:] == WILD[4:] for row in rows)
+    new = variants(80, 5)
+    write_pool = [*new, *[row["sequence"] for row in read(tables / "one.csv")]]
+    write(tmp_path / "pool.csv", [each.lower() for each in write_pool], [0] * len(write_pool))
+    rows = propose(data, str(tmp_path / "p.csv"), 200, pool=str(tmp_path / "pool.csv"), plate=96, device="cpu")
+    known = {row["sequence"] for row in read(tables / "one.csv")}
+    assert {row["sequence"] for row in rows} == set(new) - known and "mutant" not in rows[0]
+
+
+def test_a_trained_model(tables, tmp_path, capsys):
+    train = ["train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(tmp_path / "m"), "--use_cpu", "true"]
+    train += ["--num_train_epochs", "1", "--linear_term", "words", "--config_overrides", "hidden_size=8"]
+    assert main(train) == 0
+    model = ["--model", str(tmp_path / "m"), "-n", "5", "--interval", "0.5", "--device", "cpu"]
+    assert main(flags(tables, tmp_path / "a.csv", *model)) == 0
+    row = read(tmp_path / "a.csv")[0]
+    assert "std" not in row and float(row["lower"]) <= float(row["prediction"]) <= float(row["upper"])
+    capsys.readouterr()
+    assert main(flags(tables, tmp_path / "b.csv", *model, "--acquisition", "ucb")) == 2
+    assert "--acquisition ucb: the model is no ensemble" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    (
+        (["--pool", "x.csv", "--sites", "1,2"], "--sites: not with --pool"),
+        (["--acquisition", "best"], "--acquisition: expected one of greedy, ucb, ts, ei, got 'best'"),
+        (["--controls", "96"], "--controls: expected fewer than the 96 sequences of -n"),
+        (["--plate", "24"], "--plate: expected 96 or 384, got 24"),
+        (["-n", "0"], "-n: expected at least 1, got 0"),
+        (["--explore", "2"], "--explore: expected a share from 0 to 1, got 2"),
+        (["--fixed", "3", "--letters", "3=WY"], "contradict each other: position 3 can have no letter"),
+        (["--sites", "1,2,3,4,5,6"], "--sites: 64,000,000 combinations, more than 5,000,000"),
+        (["--interval", "0.99", "--sites", "3"], "--interval 0.99: needs more measured sequences than 60"),
+    ),
+)
+def test_bad_flags_end_with_a_line(tables, tmp_path, capsys, more, said):
+    assert main(flags(tables, tmp_path / "o.csv", *more)) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_lengths_must_be_those_measured(tables, tmp_path):
+    (tmp_path / "long.fasta").write_text(f">long\n{WILD}A\n")
+    with pytest.raises(InputError, match="--wild_type: has 13 letters, expected 12 as of what was learned from"):
+        propose([str(tables / "one.csv")], str(tmp_path / "o.csv"), wild_type=str(tmp_path / "long.fasta"))
+    with pytest.raises(InputError, match="--wild_type is missing"):
+        propose([str(tables / "one.csv")], str(tmp_path / "o.csv"))
+
+
+def test_rounds_and_replicates(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("sequence,label,round\nACD,1,1\nacd,3,2\nACE,5,2\nACF,,2\n")
+    measured, notes = read_rounds([str(table)], round_column="round")
+    assert measured.sequences == ["ACD", "ACE"] and measured.values.tolist() == [2, 5]
+    assert measured.errors[0] == pytest.approx(1) and np.isnan(measured.errors[1])
+    assert (
+        measured.rounds.tolist() == [1, 2] and "3 measurements of 'label'; 1 rows without one are left out" in notes[0]
+    )
+    later = tmp_path / "later.csv"
+    later.write_text("sequence,label\nACG,1\n")  # a round of one sequence
+    measured, _ = read_rounds([str(table), str(later)], round_column="round")
+    assert measured.rounds.tolist() == [1, 2, 3] and measured.best_first(-1)[0] == "ACG"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    (
+        ("ACD,1,one\nACE,2,2\n", "column 'round': expected a number, got 'one'"),
+        ("ACD,1,1.5\n", "column 'round': expected the number of a round from 1, got 1.5"),
+        ("ACD,1,inf\n", "column 'round': expected a number, got 'inf'"),
+        ("ACD,x,1\n", "column 'label': expected a number, got 'x'"),
+        ("ACD,,1\n", "no row has a measurement in column 'label'"),
+        ("AC1,1,1\n", "'1'"),
+    ),
+)
+def test_wrong_rows_are_named(tmp_path, rows, said):
+    table = tmp_path / "t.csv"
+    table.write_text("sequence,label,round\n" + rows)
+    with pytest.raises(InputError, match=re.escape(said)):
+        read_rounds([str(table)], round_column="round")
+
+
+def test_tables_have_one_label(tmp_path):
+    (tmp_path / "a.csv").write_text("sequence,label\nACD,1\n")
+    (tmp_path / "b.csv").write_text("sequence,fitness\nACE,1\n")
+    with pytest.raises(InputError, match=r"column 'fitness', but in .*a\.csv in 'label'; they need one name"):
+        read_rounds([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
+
+
+def test_t_and_u_are_one_letter(tmp_path):
+    """In measured tables, pools and wild types."""
+    rng = np.random.default_rng(0)
+    sequences = list(dict.fromkeys("".join(rng.choice(list("ACGT"), 8)) for _ in range(40)))
+    write(tmp_path / "r.csv", sequences, [each.count("T") + each.count("G") / 10 for each in sequences])
+    new = [each[::-1].replace("T", "U").lower() for each in sequences]
+    write(tmp_path / "pool.csv", [*new, sequences[0].replace("T", "U")], [0] * (len(new) + 1))
+    data, pool = [str(tmp_path / "r.csv")], str(tmp_path / "pool.csv")
+    rows = propose(data, str(tmp_path / "p.csv"), 80, pool=pool, device="cpu")
+    found = [row["sequence"] for row in rows]
+    assert not set(found) & set(sequences) and len(set(found)) == len(found) and "U" not in "".join(found)
+    (tmp_path / "w.fasta").write_text(">w\n" + sequences[0].replace("T", "U") + "\n")
+    rows = propose(
+        data,
+        str(tmp_path / "s.csv"),
+        5,
+        str(tmp_path / "w.fasta"),
+        sites="1,2",
+        constraints={"avoid": ["GGA"]},
+        controls=1,
+        device="cpu",
+    )
+    assert rows[4]["mutant"] == "WT" and not any(
+        "GGA" in row["sequence"] or "TCC" in row["sequence"] for row in rows[:4]
+    )
+
+
+def test_members_of_a_trained_ensemble():
+    config = LyraConfig(hidden_size=8, state_size=4, num_labels=1)
+    singles = [LyraForSequenceClassification(config).eval() for _ in range(3)]
+    ensemble = LyraForSequenceClassification.as_ensemble(singles)
+    members = [surrogate._single(ensemble), *ensemble.members()[1:]]
+    tokenizer = LyraTokenizer("protein")
+    found, own = (surrogate._predict(each, tokenizer, ["ACD", "MKTAY"]) for each in (members, singles))
+    np.testing.assert_allclose(found, own, atol=1e-6)
+
+
+def test_too_few_measurements():
+    with pytest.raises(InputError, match="3 measured sequences, expected at least 10"):
+        fit_surrogate(average(["AC", "AD", "AE"], [1, 2, 3], [1] * 3, "label", "protein"), 0)
+    sequences = variants(12, 0)
+    with pytest.raises(InputError, match="'label' is the same for nearly all"):
+        fit_surrogate(average(sequences, [0] * 11 + [1], [1] * 12, "label", "protein"), 0)
+    with pytest.raises(InputError, match="--device"):
+        fit_surrogate(average(sequences, range(12), [1] * 12, "label", "protein"), 0, "nowhere")
+
+
+# ── Acquisition ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_acquisitions():
+    members = np.array([[0.0, 1.0, 2.0], [0.0, 3.0, 2.0]])
+    beliefs = Beliefs(members, members.mean(axis=0), members.std(axis=0, ddof=1), 2.0, 2.0)
+    values = {name: rule(beliefs) for name, rule in ACQUISITIONS.items()}
+    assert values["greedy"].tolist() == [[0, 2, 2]]
+    np.testing.assert_allclose(values["ucb"], [[0, 2 + 2 * 2**0.5, 2]])
+    assert values["ts"].tolist() == members.tolist()
+    draws = np.random.default_rng(0).normal(beliefs.mean[1], beliefs.std[1], 400_000)
+    assert values["ei"][0, 1] == pytest.approx(np.maximum(draws - 2, 0).mean(), abs=0.01)
+    assert values["ei"][0, 0] == pytest.approx(0, abs=1e-9)
+
+
+def test_choosing_keeps_its_distance():
+    values, sequences = np.array([[4.0, 3.0, 2.0, 1.0]]), ["AAAA", "AAAC", "AACC", "CCCC"]
+    assert choose(values, sequences, [0, 0, 0], 2) == [(0, 0), (2, 0), (3, 0)]
+    assert choose(values, sequences, [0, 0, 0], 4) == [(0, 0), (3, 0)]
+    assert distance("ACD", "AC") == 1 and distance("ACD", "CAD") == 2
+
+
+class Known:
+    """A surrogate of two members that say the fitness, more or less."""
+
+    def predict(self, sequences):
+        values = np.array([LANDSCAPE.fitness(each) for each in sequences])
+        return np.stack([values + 0.1, values - 0.1 - 0.01 * np.arange(len(values))])
+
+    def limits(self, predicted, level):
+        return None
+
+
+def test_exploration_and_minimum():
+    sequences = variants(50, 3)
+    values = [LANDSCAPE.fitness(each) for each in sequences]
+    measured = average(sequences[:10], values[:10], [1] * 10, "label", "protein", "")
+    picks = choose_plate(Known(), Pool(sequences), measured, 10, Policy(explore=0.3), 0)
+    assert [pick.reason for pick in picks] == ["exploit"] * 7 + ["explore"] * 3
+    least = choose_plate(Known(), Pool(sequences), measured, 1, Policy(minimize=True), 0)
+    means = {each: Known().predict(sequences[10:]).mean(axis=0)[i] for i, each in enumerate(sequences[10:])}
+    assert least[0].sequence == min(means, key=means.__getitem__)
+    assert least[0].predicted.mean() == pytest.approx(means[least[0].sequence])
+
+
+def test_campaign_finds_the_best():
+    sequences = variants(200, 4)
+    best = max(sequences, key=LANDSCAPE.fitness)
+    campaign = Campaign(Pool(sequences), "protein", fit=lambda measured, seed: Known())
+    campaign.measure([each for each in sequences if each != best][:20], range(20))
+    assert campaign.propose(1)[0].sequence == best
+    campaign.measure([best], [1.0])
+    assert best not in {pick.sequence for pick in campaign.propose(100)}
+
+
+# ── Surrogate ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(job, "usual_epochs", lambda *_: 2.0)
+    patch.setattr(surrogate, "_processes", lambda *_: 1)
+    sequences = variants(80, 6)
+    values = np.array([LANDSCAPE.fitness(each) for each in sequences])
+    noise = np.random.default_rng(0).normal(0, 0.1 * values.std(), 80)
+    found = fit_surrogate(average(sequences, values + noise, [1] * 80, "label", "protein", ""), 0, "cpu")
+    patch.undo()
+    return found
+
+
+def test_an_additive_landscape_is_left_to_the_linear_term(fitted):
+    """Networks of two epochs would be worse."""
+    new = variants(300, 7)
+    predicted = fitted.predict(new)
+    assert fitted.network_share == 0 and predicted.shape == (5, 300)
+    assert np.corrcoef(predicted.mean(axis=0), [LANDSCAPE.fitness(each) for each in new])[0, 1] > 0.9
+    with_networks = surrogate._predict(fitted.members, fitted.tokenizer, new)
+    np.testing.assert_allclose(predicted, with_networks, atol=1e-5)
+
+
+def test_intervals_cover(fitted):
+    new = variants(400, 8)
+    values = np.array([LANDSCAPE.fitness(each) for each in new])
+    noisy = values + np.random.default_rng(1).normal(0, 0.1 * values.std(), 400)
+    lower, upper = fitted.limits(fitted.predict(new), 0.9)
+    assert 0.8 < ((lower <= noisy) & (noisy <= upper)).mean() <= 1
+    narrower = fitted.limits(fitted.predict(new), 0.5)
+    assert (lower <= narrower[0]).all() and (narrower[1] <= upper).all()
+
+
+def test_wells():
+    assert wells(14)[11:] == ["A12", "B1", "B2"] and wells(97)[96] == "2:A1"
+    assert wells(384, 384)[-1] == "P24"

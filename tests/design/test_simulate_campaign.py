@@ -1,0 +1,70 @@
+"""`lyra simulate-campaign`: rounds on a landscape that is known."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+
+from lyra.cli import main
+from lyra.design import simulate_campaign
+from lyra.design.simulating import table
+
+LETTERS = "ACDEFGHIKL"
+
+
+@pytest.fixture
+def landscape(tmp_path):
+    """All words of three letters; the effects of the letters add up."""
+    effects = np.random.default_rng(0).random((3, len(LETTERS)))
+    rows = [
+        f"{''.join(word)},{sum(effects[i, LETTERS.index(letter)] for i, letter in enumerate(word))}"
+        for word in product(LETTERS, repeat=3)
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    return str(tmp_path / "l.csv")
+
+
+def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, capsys):
+    output = tmp_path / "o"
+    arms = ["--arms", "random", "ridge greedy"]
+    more = ["--start", "50", "--batch", "20", "--rounds", "2", "--seeds", "3", *arms]
+    assert main(["simulate-campaign", landscape, "-o", str(output), *more]) == 0
+    runs = [json.loads(file.read_text()) for file in sorted((output / "runs").iterdir())]
+    best = {(run["arm"], run["seed"]): run["best"] for run in runs}
+    assert len(best) == 6 and all(each == sorted(each) and len(each) == 3 for each in best.values())
+    assert all(best["ridge greedy", seed][-1] == 1 for seed in range(3))
+    assert all(best["ridge greedy", seed][0] == best["random", seed][0] < 1 for seed in range(3))
+    assert "| ridge greedy | 3 |" in (output / "campaign.md").read_text() and (output / "campaign.png").is_file()
+
+    assert main(["simulate-campaign", landscape, "-o", str(output), *more]) == 2
+    assert "--resume continues the campaigns there" in capsys.readouterr().err
+    kept = (output / "runs" / "random_0.json").stat().st_mtime_ns
+    (output / "runs" / "random_1.json").unlink()
+    assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume"]) == 0
+    assert json.loads((output / "runs" / "random_1.json").read_text())["best"] == best["random", 1]
+    assert (output / "runs" / "random_0.json").stat().st_mtime_ns == kept
+    assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume", "--batch", "21"]) == 2
+    assert "cannot resume: batch changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    (
+        (["--start", "5"], "--start: expected at least 10, got 5"),
+        (["--arms", "best"], "--arms: expected some of random, ridge greedy, lyra greedy, lyra ucb, lyra ts"),
+        (["--rounds", "20"], "has 1000 sequences, a campaign measures 2016"),
+    ),
+)
+def test_bad_flags_end_with_a_line(landscape, tmp_path, capsys, more, said):
+    assert main(["simulate-campaign", landscape, "-o", str(tmp_path / "o"), *more]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_lyra_plays(landscape, tmp_path, monkeypatch):
+    """One round, by the mean of the members and by one member for each place."""
+    monkeypatch.setattr("lyra.training.job.usual_epochs", lambda *_: 2.0)
+    monkeypatch.setattr("lyra.design.surrogate._processes", lambda *_: 1)
+    found = simulate_campaign(landscape, str(tmp_path / "o"), 20, 20, 1, 1, ("lyra greedy", "lyra ts"))
+    assert all(best[0, 1] > max(best[0, 0], 0.9) for best in found.values())
+    assert "finds the maximum" in table(found)
