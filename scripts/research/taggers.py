@@ -185,11 +185,10 @@ def _rejection(records: list[dict[str, Any]], signal: str) -> str:
 
 
 def ablation(records: dict[str, list[dict[str, Any]]]) -> str:
-    rows = ["| variant | parameters | validation accuracy | seconds |", "|---|---|---|---|"]
+    rows = ["| variant | parameters | validation accuracy |", "|---|---|---|"]
     for name in (name for name in ABLATION if name in records):
         record = records[name][0]
-        accuracy = record["validation"]["scores"]["accuracy"]
-        rows.append(f"| {name} | {record['parameters']:,} | {accuracy:.4f} | {record['training_seconds']:,.0f} |")
+        rows.append(f"| {name} | {record['parameters']:,} | {record['validation']['scores']['accuracy']:.4f} |")
     return "\n".join(rows) + "\n"
 
 
