@@ -29,7 +29,7 @@ from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of, mean_var
 _SEED = 0  # the members of an ensemble have one term
 _MOST_ROWS = 10_000  # to choose by
 _FEWEST_FOR_CURVE = 200
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _STRONGER = (1.0, 3.0)  # penalties under a curve, over that of the plain term
 
 
@@ -98,9 +98,9 @@ class LinearTerm:
         return self.chosen | {"network_share": share} | alone
 
     def losses(self, model: LyraClassificationModel, data: Prepared) -> np.ndarray:
-        """The validation loss with each of `SHARES` for the trained network, and the rest for the term."""
+        """The validation loss with each of `_SHARES` for the trained network, and the rest for the term."""
         network, term = _of_network(model, data, "validation"), self._latent(model, data, "validation")
-        return np.array([_loss(model, data, share * network + (1 - share) * term) for share in SHARES])
+        return np.array([_loss(model, data, share * network + (1 - share) * term) for share in _SHARES])
 
     def _latent(self, model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
         """What the term alone says of a split, `(rows, outputs)`, before the curve."""
@@ -133,8 +133,8 @@ class LinearTerm:
 
 
 def best_share(losses: np.ndarray) -> float:
-    """That of `SHARES` with the lowest loss; none for a network that diverged."""
-    return SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
+    """That of `_SHARES` with the lowest loss; none for a network that diverged."""
+    return _SHARES[int(np.nanargmin(losses))] if np.isfinite(losses).any() else 0.0
 
 
 def _of_network(model: LyraClassificationModel, data: Prepared, split: str) -> torch.Tensor:
