@@ -58,10 +58,10 @@ def average(
     column: str = "sequence",
 ) -> Measured:
     """Averages what was measured several times."""
-    letters, places = get_alphabet(alphabet), dict[str, list[int]]()
+    letters, places, numbers = get_alphabet(alphabet), dict[str, list[int]](), np.asarray(values, dtype=float)
     for place, sequence in enumerate(sequences):
         places.setdefault(spell(sequence, letters), []).append(place)
-    each = [np.asarray(values, dtype=float)[own] for own in places.values()]
+    each = [numbers[own] for own in places.values()]
     errors = [own.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else np.nan for own in each]
     first = np.array([min(rounds[place] for place in own) for own in places.values()])
     return Measured(
