@@ -7,7 +7,7 @@ from . import quiet_loading
 
 HELP = "choose what to measure next: a plate of variants, with constraints"
 EXAMPLE = "lyra propose --data round1.csv round2.csv --wild_type wild_type.fasta -n 96 -o plate.csv"
-_CONSTRAINTS = ("fixed", "letters", "forbid", "max_mutations", "min_gc", "max_gc", "avoid")
+_CONSTRAINTS = ("fixed", "letters", "forbid", "max_mutations", "min_gc", "max_gc", "avoid", "keep_translation")
 _POLICY = ("acquisition", "beta", "min_distance", "explore", "minimize")
 _COLUMNS = ("sequence_column", "label_column", "round_column")
 
@@ -47,11 +47,24 @@ def _add_candidates(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--letters", nargs="+", default=[], metavar="P=LETTERS", help="letters of a position, such as 10=AVILM"
     )
-    group.add_argument("--forbid", metavar="LETTERS", help="letters that no candidate has")
+    group.add_argument(
+        "--forbid", metavar="LETTERS", help="letters that no candidate has, even where the wild type has them"
+    )
     group.add_argument("--min_gc", type=float, metavar="SHARE", help="of nucleotides: the least share of G and C")
     group.add_argument("--max_gc", type=float, metavar="SHARE", help="of nucleotides: the largest share of G and C")
     group.add_argument(
-        "--avoid", nargs="+", default=[], metavar="MOTIF", help="words that no candidate has, of DNA on neither strand"
+        "--avoid",
+        nargs="+",
+        default=[],
+        metavar="MOTIF",
+        help="words that no candidate has; of DNA on neither strand, and also names of restriction enzymes",
+    )
+    group.add_argument(
+        "--keep_translation",
+        nargs="?",
+        const="all",
+        metavar="RANGE",
+        help="positions that must give the same protein, such as 1-90; without a value the whole gene",
     )
     group.add_argument("--offset", type=int, default=0, help="added to positions counted from 1. Default: 0.")
 

@@ -57,20 +57,24 @@ def nucleotide_share(sequences: Sequence[str]) -> tuple[float, int]:
 
 
 def check_letters(
-    locations: Sequence[RowLocation], sequences: Sequence[str], column: str, alphabet: Alphabet, unknown: str
+    locations: Sequence[RowLocation],
+    sequences: Sequence[str],
+    column: str,
+    alphabet: Alphabet,
+    unknown: str | None = None,
 ) -> list[str]:
     """Finds characters outside an alphabet.
 
     Args:
-        unknown: `"error"`, or `"token"` to read them as `<unk>`.
+        unknown: `"error"`, or `"token"` to read them as `<unk>`, where the user has that choice.
 
     Returns:
         A note about them, if there are any.
 
     Raises:
-        InputError: if there are any and `unknown` is `"error"`.
+        InputError: if there are any and `unknown` is not `"token"`.
     """
-    if unknown not in ("error", "token"):
+    if unknown not in (None, "error", "token"):
         raise InputError(f"--unknown: expected error or token, got {unknown!r}")
     allowed = {*alphabet.characters, *(letter.lower() for letter in alphabet.characters)}
     counts: Counter[str] = Counter()
@@ -83,8 +87,9 @@ def check_letters(
         return []
     shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
     message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet.name} ({shown})"
-    if unknown == "error":
-        raise InputError(f"{first[0]}, {message}; first rows: {'; '.join(first)}; --unknown token reads them as <unk>")
+    if unknown != "token":
+        choice = "; --unknown token reads them as <unk>" * (unknown is not None)
+        raise InputError(f"{first[0]}, {message}; first rows: {'; '.join(first)}{choice}")
     return [f"sequences: {message}, read as <unk>; first rows: {'; '.join(first)}"]
 
 

@@ -11,13 +11,16 @@ from itertools import product
 from typing import Protocol
 
 import numpy as np
+from rapidfuzz.distance import Hamming
 
 from ..errors import InputError
-from .constraints import Constraints, gc_share
+from .coding import solve
+from .constraints import Constraints, Unit, gc_share
 
 _MOST = 5_000_000  # combinations
 _GENERATIONS, _PARENTS = 12, 200
 _FEWEST_CHILDREN, _CHILDREN, _LETTERS = 200, 4000, 200_000  # of a generation, fewer of long sequences
+_BEAM = 10  # parents of which all neighbours are looked at
 _RECOMBINED = 0.3  # share of children with two parents
 _TRIES = 20  # children for each that is kept
 _REPAIRS = 200  # mutations at most to make a start keep to the constraints
@@ -119,8 +122,9 @@ def keep(sequences: Iterable[str], constraints: Constraints, measured: Sequence[
 
 @dataclass(frozen=True)
 class Search:
-    """What evolution finds around a wild type and the best measured variants: the best parents of each generation are
-    mutated in one place and recombined, and those of which the surrogate thinks most have children."""
+    """What evolution finds around a wild type and the best measured variants: of each generation the best have
+    children. Half of these are all neighbours of the very best (a beam), half have random parents among the best, by
+    mutation and recombination."""
 
     constraints: Constraints
 
@@ -154,27 +158,27 @@ class _Walk:
         self.constraints, self.rng = constraints, rng
         self.wild = constraints.wild_type.sequence
         self.obstacle = ""
-        self.free = [
-            position
-            for position, letters in enumerate(constraints.allowed)
-            if set(letters) - {self.wild[position]} and len(letters) > 1
-        ]
+        self.units = constraints.units()
+        self.unit_at = [index for index, unit in enumerate(self.units) for _ in range(unit.start, unit.end)]
+        self.free = [unit for unit in self.units if len(unit.words) > 1]
 
     def repair(self, sequence: str) -> str | None:
-        """The sequence with letters that its positions may have; None if it keeps to the rest by no small change."""
-        letters = [
-            letter if letter in allowed else str(self.rng.choice(list(allowed)))
-            for letter, allowed in zip(sequence, self.constraints.allowed, strict=True)
-        ]
+        """The sequence with what its units may be; None if it keeps to the rest by no small change."""
+        letters = list(sequence)
+        for unit in self.units:
+            if sequence[unit.start : unit.end] not in unit.words:
+                letters[unit.start : unit.end] = str(self.rng.choice(unit.words))
+        found = self._revert(letters)
         for _ in range(_REPAIRS):
-            found = self._revert(letters)
             flag = self.constraints.violated(found)
             if flag is None:
                 return found
             self.obstacle = flag
             if not self.free:
                 return None
-            letters = list(self._mend(found))
+            if self.constraints.coding is not None:
+                return solve(found, self.constraints, self.rng)
+            found = self._revert(list(self._mend(found)))
         return None
 
     def _mend(self, sequence: str) -> str:
@@ -182,18 +186,18 @@ class _Walk:
         motif = next((match for each in self.constraints.motifs if (match := each.pattern.search(sequence))), None)
         share, (low, high) = gc_share(sequence), self.constraints.gc
         if motif is not None:
-            return self._mutate(sequence, [place for place in self.free if motif.start() <= place < motif.end()])
+            return self._mutate(sequence, [unit for unit in self.free if motif.start() <= unit.start < motif.end()])
         if not low <= share <= high:
             wanted = {"G", "C"} if share < low else set(sequence) - {"G", "C"}
-            places = [place for place in self.free if set(self.constraints.allowed[place]) & wanted]
-            return self._mutate(sequence, [place for place in places if sequence[place] not in wanted], wanted)
+            units = [unit for unit in self.free if set(unit.words) & wanted and sequence[unit.start] not in wanted]
+            return self._mutate(sequence, units, wanted)
         return self._mutate(sequence)
 
     def children(self, parents: Sequence[str], known: dict[str, float], most: int) -> list[str]:
         """New sequences that keep to the constraints, no more than `most`."""
-        found: dict[str, None] = {}
         if not self.free:
             return []
+        found = dict.fromkeys(self._neighbours(parents, known, most // 2))
         for _ in range(_TRIES * most):
             one = parents[int(self.rng.integers(len(parents)))]
             if len(parents) > 1 and self.rng.random() < _RECOMBINED:
@@ -207,25 +211,53 @@ class _Walk:
                 break
         return list(found)
 
-    def _mutate(self, sequence: str, places: Sequence[int] = (), wanted: Collection[str] = ()) -> str:
-        """Another letter at one of the places, by default any; one of those that are wanted, by default any."""
-        places = places or self.free
-        position = places[int(self.rng.integers(len(places)))]
-        others = [letter for letter in self.constraints.allowed[position] if letter != sequence[position]]
-        others = [letter for letter in others if letter in wanted] or others
-        return sequence[:position] + others[self.rng.integers(len(others))] + sequence[position + 1 :]
+    def _neighbours(self, parents: Sequence[str], known: Collection[str], most: int) -> list[str]:
+        """A beam: all that is one change away from the best parent, then from the next, as many as may be."""
+        found: dict[str, None] = {}
+        for parent in parents[:_BEAM]:  # each among its own neighbours, but known
+            others = [
+                (unit, word) for unit in self.free for word in unit.words if parent[unit.start : unit.end] != word
+            ]
+            changed = [_replace(parent, unit, word) for unit, word in others]
+            for index in self.rng.permutation(len(changed)):
+                if len(found) == most:
+                    return list(found)
+                child = self._revert(list(changed[index]))
+                if child not in known and self.constraints.violated(child) is None:
+                    found[child] = None
+        return list(found)
+
+    def _mutate(self, sequence: str, units: Sequence[Unit] = (), wanted: Collection[str] = ()) -> str:
+        """Another word in one of the units, by default any; one of those that are wanted, by default any."""
+        units = units or self.free
+        unit = units[int(self.rng.integers(len(units)))]
+        others = [word for word in unit.words if word != sequence[unit.start : unit.end]]
+        others = [word for word in others if word in wanted] or others
+        return _replace(sequence, unit, others[self.rng.integers(len(others))])
 
     def _recombine(self, one: str, other: str) -> str:
-        """Of each position the letter of either parent."""
-        takes = self.rng.random(len(one)) < 0.5
-        return "".join(a if take else b for a, b, take in zip(one, other, takes, strict=True))
+        """Of each unit that may change the word of either parent."""
+        letters = list(one)
+        for unit, take in zip(self.free, (self.rng.random(len(self.free)) < 0.5).tolist(), strict=True):
+            if take:
+                letters[unit.start : unit.end] = other[unit.start : unit.end]
+        return "".join(letters)
 
     def _revert(self, letters: list[str]) -> str:
-        """As many positions as it takes to have no more mutations than allowed are the wild type's again."""
+        """As many units as it takes to have no more mutations than allowed are the wild type's again."""
         most = self.constraints.max_mutations
-        changed = [p for p, (a, b) in enumerate(zip(letters, self.wild, strict=True)) if a != b]
-        if most is not None and len(changed) > most:
-            back = [p for p in changed if self.wild[p] in self.constraints.allowed[p]]
-            for position in self.rng.permutation(back)[: len(changed) - most]:
-                letters[position] = self.wild[position]
+        if most is not None and (excess := Hamming.distance(letters, self.wild) - most) > 0:
+            changed = [place for place, (a, b) in enumerate(zip(letters, self.wild, strict=True)) if a != b]
+            units = dict.fromkeys(self.units[self.unit_at[place]] for place in changed)
+            back = [unit for unit in units if self.wild[unit.start : unit.end] in unit.words]
+            for index in self.rng.permutation(len(back)):
+                if excess <= 0:
+                    break
+                start, end = back[index].start, back[index].end
+                excess -= sum(start <= place < end for place in changed)
+                letters[start:end] = self.wild[start:end]
         return "".join(letters)
+
+
+def _replace(sequence: str, unit: Unit, word: str) -> str:
+    return sequence[: unit.start] + word + sequence[unit.end :]

@@ -5,13 +5,18 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
+
+from rapidfuzz.distance import Hamming
 
 from ..alphabet_lyra import Alphabet
 from ..errors import InputError
 from ..variants.library import read_positions
 from ..variants.notation import WildType
+from .coding import Coding, enzyme_site, read_coding
 
 
 @dataclass(frozen=True)
@@ -20,10 +25,12 @@ class Motif:
 
     Attributes:
         name: as the user wrote it.
+        letters: on this strand, with the alphabet's codes.
         pattern: finds it.
     """
 
     name: str
+    letters: str
     pattern: re.Pattern
 
 
@@ -38,6 +45,7 @@ class Constraints:
         max_mutations: the most positions that may differ from the wild type.
         gc: the lowest and the highest share of G and C.
         motifs: what must not occur.
+        coding: what must go on giving the same protein.
     """
 
     wild_type: WildType | None = None
@@ -45,16 +53,19 @@ class Constraints:
     forbidden: str = ""
     max_mutations: int | None = None
     gc: tuple[float, float] = (0.0, 1.0)
-    motifs: tuple[Motif, ...] = field(default=())
+    motifs: tuple[Motif, ...] = ()
+    coding: Coding | None = None
 
     def violated(self, sequence: str) -> str | None:
         """The flag of the first constraint that a sequence does not keep to; None if it keeps to all."""
-        if any(letter in self.forbidden for letter in sequence):
+        if any(letter in sequence for letter in self.forbidden):
             return "--forbid"
         if self.wild_type is not None:
             if len(sequence) != len(self.wild_type.sequence):
                 return "--wild_type"
-            if any(letter not in letters for letter, letters in zip(sequence, self.allowed, strict=True)):
+            if self.coding is not None and not self.coding.is_kept(sequence):
+                return "--keep_translation"
+            if not self._pattern.fullmatch(sequence):
                 return "--fixed, --letters"
             if self.max_mutations is not None and self.mutations(sequence) > self.max_mutations:
                 return "--max_mutations"
@@ -62,16 +73,44 @@ class Constraints:
             return "--min_gc" if gc_share(sequence) < self.gc[0] else "--max_gc"
         return next(("--avoid" for motif in self.motifs if motif.pattern.search(sequence)), None)
 
+    @cached_property
+    def _pattern(self) -> re.Pattern:
+        return re.compile("".join(f"[{letters}]" for letters in self.allowed))
+
     def forced(self) -> list[int]:
         """Positions whose letter in the wild type may not stay."""
         assert self.wild_type is not None
         pairs = zip(self.wild_type.sequence, self.allowed, strict=True)
         return [position for position, (letter, letters) in enumerate(pairs) if letter not in letters]
 
+    def units(self) -> list["Unit"]:
+        """What changes by itself: a codon of what is translated, and any other position."""
+        assert self.wild_type is not None
+        codons = {} if self.coding is None else dict(self.coding.places())
+        inside = {place + i for place in codons for i in range(3)}
+        units = [Unit(place, tuple(letters)) for place, letters in enumerate(self.allowed) if place not in inside]
+        units += [Unit(place, self._allowed_codons(place, each)) for place, each in codons.items()]
+        return sorted(units)
+
+    def _allowed_codons(self, place: int, codons: tuple[str, ...]) -> tuple[str, ...]:
+        allowed = self.allowed[place : place + 3]
+        return tuple(codon for codon in codons if all(a in b for a, b in zip(codon, allowed, strict=True)))
+
     def mutations(self, sequence: str) -> int:
         """How many positions differ from the wild type."""
         assert self.wild_type is not None
-        return sum(a != b for a, b in zip(sequence, self.wild_type.sequence, strict=True))
+        return Hamming.distance(sequence, self.wild_type.sequence)
+
+
+class Unit(NamedTuple):
+    """A place in a sequence and the words, all of one length, that may stand there."""
+
+    start: int
+    words: tuple[str, ...]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.words[0])
 
 
 def gc_share(sequence: str) -> float:
@@ -89,6 +128,7 @@ def read_constraints(
     min_gc: float | None = None,
     max_gc: float | None = None,
     avoid: Sequence[str] = (),
+    keep_translation: str | None = None,
 ) -> Constraints:
     """Constraints as flags give them.
 
@@ -97,14 +137,16 @@ def read_constraints(
         fixed: positions that stay as they are, `1-10,57`.
         letters: of some positions, `10=AVILM`.
         forbid: letters that may be nowhere.
-        avoid: motifs of letters, of nucleotides with the codes of IUPAC.
+        avoid: motifs of letters, of nucleotides with the codes of IUPAC; of DNA names of restriction enzymes, too.
+        keep_translation: a stretch of codons such as `1-90`, or `all`.
 
     Raises:
         InputError: for one that cannot be read, and for two that contradict each other, which it names.
     """
     forbidden = _read_forbidden(forbid, alphabet)
-    if not is_nucleotides(alphabet) and (min_gc is not None or max_gc is not None):
-        raise InputError(f"--{'min_gc' if min_gc is not None else 'max_gc'}: only for nucleotides")
+    for flag, wanted in (("--min_gc", min_gc), ("--max_gc", max_gc), ("--keep_translation", keep_translation)):
+        if wanted is not None and not is_nucleotides(alphabet):
+            raise InputError(f"{flag}: only for nucleotides")
     gc = (0.0 if min_gc is None else min_gc, 1.0 if max_gc is None else max_gc)
     for flag, value in (("--min_gc", gc[0]), ("--max_gc", gc[1])):
         if not 0 <= value <= 1:
@@ -113,9 +155,15 @@ def read_constraints(
         raise InputError(f"--min_gc {gc[0]:g} and --max_gc {gc[1]:g} contradict each other")
     motifs = tuple(_read_motif(word, alphabet) for word in avoid)
     if wild_type is None:
-        for flag, given in (("--fixed", fixed), ("--letters", letters), ("--max_mutations", max_mutations)):
-            if given:
-                raise InputError(f"{flag}: needs --wild_type, from which positions and mutations are counted")
+        counted = {
+            "fixed": fixed,
+            "letters": letters,
+            "max_mutations": max_mutations,
+            "keep_translation": keep_translation,
+        }
+        for name, given in counted.items():
+            if given not in (None, (), []):
+                raise InputError(f"--{name}: needs --wild_type, from which positions and mutations are counted")
         return Constraints(forbidden=forbidden, gc=gc, motifs=motifs)
     if max_mutations is not None and max_mutations < 1:
         raise InputError(f"--max_mutations: expected at least 1, got {max_mutations}")
@@ -123,9 +171,11 @@ def read_constraints(
         if letter not in alphabet.letters:
             number = wild_type.number(position)
             raise InputError(f"--wild_type: position {number} is {letter!r}, expected letters of {alphabet.letters}")
-    sources = _sources(wild_type, alphabet, fixed, letters, forbidden)
+    coding = None if keep_translation is None else read_coding(keep_translation, wild_type)
+    sources = _sources(wild_type, alphabet, fixed, letters, forbidden, coding)
     allowed = tuple(_intersect(wild_type, position, each) for position, each in enumerate(sources))
-    constraints = Constraints(wild_type, allowed, forbidden, max_mutations, gc, motifs)
+    constraints = Constraints(wild_type, allowed, forbidden, max_mutations, gc, motifs, coding)
+    _check_codons(constraints, sources)
     _check_mutations(constraints, sources)
     _check_gc(constraints)
     _check_motifs(constraints)
@@ -161,15 +211,17 @@ def _read_forbidden(forbid: str | None, alphabet: Alphabet) -> str:
 
 
 def _read_motif(word: str, alphabet: Alphabet) -> Motif:
-    text = spell(word, alphabet)
-    for letter in text:
-        if letter not in alphabet.letters and letter not in alphabet.codes:
-            raise InputError(f"--avoid: expected a motif of {alphabet.letters}, got {word!r}")
+    text, is_dna = spell(word, alphabet), is_nucleotides(alphabet) and "T" in alphabet.letters
     if not text:
         raise InputError("--avoid: expected a motif such as GGTCTC, got nothing")
-    is_dna = is_nucleotides(alphabet) and "T" in alphabet.letters
+    if any(letter not in alphabet.letters and letter not in alphabet.codes for letter in text):
+        site = enzyme_site(word) if is_dna else None
+        if site is None:
+            enzyme = " or a restriction enzyme such as BsaI" * is_dna
+            raise InputError(f"--avoid: expected a motif of {alphabet.letters}{enzyme}, got {word!r}")
+        text = site
     strands = {text, alphabet.reverse_complement(text)} if is_dna else {text}
-    return Motif(word, re.compile("|".join(sorted(_expression(strand, alphabet.codes) for strand in strands))))
+    return Motif(word, text, re.compile("|".join(sorted(_expression(strand, alphabet.codes) for strand in strands))))
 
 
 def _expression(text: str, codes: dict[str, str]) -> str:
@@ -182,7 +234,12 @@ _Sources = dict[str, str]  # the letters that each flag leaves
 
 
 def _sources(
-    wild_type: WildType, alphabet: Alphabet, fixed: str | None, letters: Sequence[str], forbidden: str
+    wild_type: WildType,
+    alphabet: Alphabet,
+    fixed: str | None,
+    letters: Sequence[str],
+    forbidden: str,
+    coding: Coding | None,
 ) -> list[_Sources]:
     """For each position what each flag leaves of the alphabet."""
     found: list[_Sources] = [{"the alphabet": alphabet.letters} for _ in wild_type.sequence]
@@ -199,6 +256,9 @@ def _sources(
         spelled = _read_letters(wanted, alphabet, f"--letters {text}")
         for position in read_positions(where, wild_type, "--letters"):
             found[position][f"--letters {wild_type.number(position)}={wanted}"] = spelled
+    for place, codons in () if coding is None else coding.places():
+        for i in range(3):
+            found[place + i]["--keep_translation"] = "".join({codon[i] for codon in codons})
     return found
 
 
@@ -212,6 +272,20 @@ def _intersect(wild_type: WildType, position: int, sources: _Sources) -> str:
             number = wild_type.number(position)
             raise InputError(f"{one} and {other} contradict each other: position {number} can have no letter")
     raise InputError(f"{' and '.join(list(sources)[1:])} contradict each other: no letter is left")
+
+
+def _check_codons(constraints: Constraints, sources: list[_Sources]) -> None:
+    """Raises InputError if the letters of the three positions of a codon, each possible by itself, give none."""
+    wild = constraints.wild_type
+    assert wild is not None
+    for start, words in constraints.units():
+        if not words:
+            flags = dict.fromkeys(flag for each in sources[start : start + 3] for flag in each)
+            others = " and ".join(flag for flag in flags if flag not in ("the alphabet", "--keep_translation"))
+            number = wild.number(start)
+            raise InputError(
+                f"--keep_translation and {others} contradict each other: position {number} can have no codon"
+            )
 
 
 def _check_mutations(constraints: Constraints, sources: list[_Sources]) -> None:

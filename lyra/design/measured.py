@@ -99,7 +99,7 @@ def read_rounds(
                 f"{table.source}: measurements in column {table.label!r}, but in {tables[0].source} in "
                 f"{tables[0].label!r}; they need one name"
             )
-        check_letters(table.locations, table.sequences, table.column, letters, "error")
+        check_letters(table.locations, table.sequences, table.column, letters)
         sequences += table.sequences
         values += table.values
         rounds += _rounds(table, round_column, after=max(rounds, default=0))

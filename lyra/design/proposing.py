@@ -81,6 +81,9 @@ def propose(
     print(*notes, sep="\n", flush=True)
     wild = None if wild_type is None else _read_wild_type(wild_type, measured.alphabet, offset)
     rules = read_constraints(wild, get_alphabet(measured.alphabet), **constraints or {})
+    if rules.wild_type is not None and (forced := rules.forced()):
+        numbers = ", ".join(str(rules.wild_type.number(position)) for position in forced)
+        print(f"constraints: letters of the wild type that no candidate keeps (--forbid, --letters) are at {numbers}")
     candidates = _candidates(rules, pool, sites, measured)
     _check_lengths(measured, candidates, None if trained is None else trained.config.linear_length)
     if trained is None:  # better now than after the training
@@ -157,7 +160,7 @@ def _read_pool(file: str, measured: Measured) -> list[str]:
     locations, rows = [location for location, _ in pairs], [row for _, row in pairs]
     column = find_column(file, list(rows[0]), None, (measured.column, *SEQUENCE_COLUMNS), "sequence")
     sequences, alphabet = read_sequences(locations, rows, column), get_alphabet(measured.alphabet)
-    check_letters(locations, sequences, column, alphabet, "error")
+    check_letters(locations, sequences, column, alphabet)
     return [spell(sequence, alphabet) for sequence in sequences]
 
 

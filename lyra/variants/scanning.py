@@ -233,7 +233,7 @@ def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
     sequences = read_sequences([location], [row], column)
     if len(letters.members) > 1:
         raise InputError("the model reads pairs of sequences, expected one of single sequences")
-    check_letters([location], sequences, column, letters, "error")
+    check_letters([location], sequences, column, letters)
     return WildType(sequences[0].upper(), letters, offset)
 
 

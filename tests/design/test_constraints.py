@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from Bio.Seq import Seq
 
 from lyra.alphabet_lyra import get_alphabet
 from lyra.design import candidates
@@ -15,6 +16,17 @@ RNG = np.random.default_rng(0)
 PROTEIN, DNA, RNA = map(get_alphabet, ("protein", "dna", "rna"))
 WILD = WildType("MKTAYIAKQR", PROTEIN)
 GENE = WildType("ATGGGTCTCAAACCCGGG", DNA)
+
+
+@pytest.fixture(autouse=True)
+def short_searches(monkeypatch):
+    shorten(monkeypatch, generations=3, children=300)
+
+
+def shorten(monkeypatch, generations, children):
+    monkeypatch.setattr(candidates, "_GENERATIONS", generations)
+    monkeypatch.setattr(candidates, "_FEWEST_CHILDREN", children)
+    monkeypatch.setattr(candidates, "_CHILDREN", children)
 
 
 def constraints(wild_type=WILD, **flags):
@@ -55,6 +67,13 @@ def test_motifs_of_dna_are_looked_for_on_both_strands():
         (GENE, {"min_gc": 0.9, "letters": ["1-9=AT"]}, ("--min_gc 0.9", "letters")),
         (GENE, {"avoid": ["GGTCTC"], "fixed": "4-9"}, ("--avoid GGTCTC", "--fixed", "4 to 9")),
         (WILD, {"min_gc": 0.5}, ("--min_gc: only for nucleotides",)),
+        (WILD, {"keep_translation": "all"}, ("--keep_translation: only for nucleotides",)),
+        (GENE, {"keep_translation": "all", "letters": ["1=C"]}, ("--keep_translation", "--letters 1=C", "position 1 ")),
+        (GENE, {"keep_translation": "all", "letters": ["9=C", "7=T"]}, ("--keep_translation and --letters 7=T and",)),
+        (GENE, {"keep_translation": "2-9"}, ("--keep_translation: expected a multiple of 3 letters, got 8",)),
+        (GENE, {"keep_translation": "1-3,7-9"}, ("--keep_translation: expected one stretch", "'1-3,7-9'")),
+        (WildType("ATGTAAGGG", DNA), {"keep_translation": "all"}, ("--keep_translation", "stop codon at 4")),
+        (GENE, {"avoid": ["BsaJ7"]}, ("--avoid: expected a motif of ACGT or a restriction enzyme", "'BsaJ7'")),
         (WILD, {"letters": ["A"]}, ("--letters", "10=AVILM")),
         (WILD, {"forbid": "1"}, ("--forbid", "'1'")),
         (WILD, {"fixed": "11"}, ("--fixed", "outside")),
@@ -99,6 +118,43 @@ def test_a_search_mends_what_the_wild_type_violates():
         candidates.Search(constraints(poor, min_gc=0.4, max_mutations=2)).find([], len, rng)
 
 
+def test_enzymes_are_known_by_name():
+    assert constraints(GENE, avoid=["BsaI"]).violated(GENE.sequence) == "--avoid"  # GGTCTC
+    assert constraints(GENE, avoid=["EcoRI"]).violated(GENE.sequence) is None
+    assert constraints(GENE, avoid=["BsaI"]).violated("ATGGAGACCAAACCCGGG") == "--avoid"  # on the other strand
+
+
+@pytest.mark.parametrize("alphabet", (DNA, RNA))
+def test_what_is_translated_stays_the_same(alphabet):
+    """A gene between two flanks, with a site and too few G and C to begin with."""
+    gene = "GCCATGGCTAAAAGATTATCATTAGGTCTCTCAAATAAATTTCGTGAATTATAATTT"
+    wild = WildType(gene if alphabet is DNA else gene.replace("T", "U"), alphabet)
+    rules = constraints(wild, keep_translation="4-54", avoid=["GGTCTC"], min_gc=0.4, fixed="1-3", letters=["55-57=AC"])
+    rng = np.random.default_rng(0)
+    found = candidates.Search(rules).find([], lambda each: rng.random(len(each)), rng)
+    assert len(found) > 200
+    proteins = {str(Seq(each[3:54]).translate()) for each in found}
+    assert proteins == {"MAKRLSLGLSNKFREL*"}
+    for each in found:
+        assert gc_share(each) >= 0.4 and "GGUCUC" not in each.replace("T", "U")
+        assert each[:3] == wild.sequence[:3] and set(each[54:]) <= set("AC")
+    again = candidates.Search(rules).find([], len_of, np.random.default_rng(0))
+    assert again == candidates.Search(rules).find([], len_of, np.random.default_rng(0))
+    assert constraints(wild, keep_translation="4-54").violated(wild.sequence[:5] + "C" + wild.sequence[6:]) == (
+        "--keep_translation"
+    )
+
+
+def len_of(sequences):
+    return np.array([gc_share(each) for each in sequences])
+
+
+def test_what_cannot_be_solved_is_an_error():
+    rules = constraints(GENE, keep_translation="all", min_gc=0.72, max_mutations=1)
+    with pytest.raises(InputError, match="could not be changed to keep to --min_gc with all other constraints"):
+        candidates.Search(rules).find([], len_of, RNG)
+
+
 def random_flags(rng, length):
     """Flags of which some contradict."""
     flags = {}
@@ -120,9 +176,7 @@ def random_flags(rng, length):
 
 def test_no_candidate_violates_random_constraints(monkeypatch):
     """Of sets of constraints that contradict, too: they give an error, and never a candidate."""
-    monkeypatch.setattr(candidates, "_GENERATIONS", 2)
-    monkeypatch.setattr(candidates, "_FEWEST_CHILDREN", 8)
-    monkeypatch.setattr(candidates, "_CHILDREN", 8)
+    shorten(monkeypatch, generations=2, children=8)
     rng = np.random.default_rng(0)
     found = empty = 0
     for _ in range(10_000):
@@ -145,6 +199,31 @@ def test_no_candidate_violates_random_constraints(monkeypatch):
             )
             assert all(a in b for a, b in zip(each, rules.allowed, strict=False))
     assert found > 4000 and empty > 100
+
+
+def test_no_gene_violates_random_constraints(monkeypatch):
+    shorten(monkeypatch, generations=2, children=8)
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(100):
+        wild = WildType("".join(rng.choice(list("ACG"), 12)), DNA)  # no stop codon without T
+        try:
+            rules = constraints(wild, keep_translation="all", **random_flags(rng, 12))
+            proposed = candidates.Search(rules).find([wild.sequence], lambda each: rng.random(len(each)), rng)
+        except InputError:
+            continue
+        found += 1
+        assert all(rules.violated(each) is None for each in proposed)
+        assert {str(Seq(each).translate()) for each in proposed} == {str(Seq(wild.sequence).translate())}
+    assert found > 20
+
+
+def test_a_search_begins_with_all_neighbours_of_the_best():
+    """What one mutation more would make better is never missed."""
+    rules, best = constraints(GENE), "ATGGGTCTCAAACCCGGT"
+    found = candidates.Search(rules).find([best], lambda each: np.array([s == best for s in each], float), RNG)
+    neighbours = {best[:i] + letter + best[i + 1 :] for i in range(18) for letter in "ACGT"} - {best}
+    assert neighbours <= set(found)
 
 
 def test_an_empty_set_says_what_emptied_it():

@@ -233,6 +233,8 @@ CASES = {
         "more forced mutations than allowed": propose("--letters 1=A 2=A --max_mutations 1"),
         "GC of a protein": propose("--min_gc 0.4"),
         "a motif of other letters": propose("--avoid N1S"),
+        "a gene that is a protein": propose("--keep_translation"),
+        "an odd letter among the measured": propose(rounds=GOOD.replace("K", "!", 1)),
         "too many combinations": propose("--sites 1,2,3,4,5,6"),
         "a wild type of another length": propose(rounds=MUTANTS),
         "too few measurements": propose(rounds=HEAD.replace(HEAD[HEAD.index("\n", 60) :], "\n")),
