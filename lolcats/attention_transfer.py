@@ -20,7 +20,7 @@ class TransferArguments:
     """Settings of attention transfer."""
 
     steps: int = field(default=1000, metadata={"help": "Batches to learn from."})
-    learning_rate: float = field(default=1e-2, metadata={"help": "Of every layer's own AdamW; falls to zero linearly."})
+    learning_rate: float = field(default=1e-1, metadata={"help": "Of every layer's own AdamW; falls to zero linearly."})
     weight_loss: float = field(
         default=0.0, metadata={"help": "Weight of the cross-entropy of attention weights, beside the outputs' error."}
     )

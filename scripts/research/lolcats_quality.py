@@ -46,6 +46,7 @@ class Task(NamedTuple):
         window: of the students.
         transfer_steps: of stage 1.
         lora_seconds: processor time of stage 2.
+        feature_size: of the students' maps.
     """
 
     build: Callable[[], nn.Module]
@@ -55,6 +56,7 @@ class Task(NamedTuple):
     window: int
     transfer_steps: int
     lora_seconds: float
+    feature_size: int
 
 
 def main() -> int:
@@ -108,7 +110,7 @@ def copying() -> Task:
             labels[:, : _HALF + 1] = -100
             yield {"input_ids": ids, "labels": labels}
 
-    return Task(build, 400, 3e-3, batches, window=16, transfer_steps=300, lora_seconds=60)
+    return Task(build, 400, 3e-3, batches, window=16, transfer_steps=300, lora_seconds=60, feature_size=64)
 
 
 def proteins(data_dir: Path) -> Task:
@@ -142,7 +144,7 @@ def proteins(data_dir: Path) -> Task:
                 "labels": labels,
             }
 
-    return Task(build, 1200, 3e-3, batches, window=8, transfer_steps=200, lora_seconds=60)
+    return Task(build, 1200, 3e-3, batches, window=8, transfer_steps=800, lora_seconds=60, feature_size=128)
 
 
 def _encode(sequence: str) -> Tensor:
@@ -187,13 +189,14 @@ def compare(task: Task) -> dict[str, Any]:
         "relative_errors": errors,
         "parameters": sum(parameter.numel() for parameter in teacher.parameters()),
         "window": task.window,
+        "feature_size": task.feature_size,
     }
 
 
 def make_linear(teacher: nn.Module, task: Task) -> Any:
     torch.manual_seed(0)
     student = copy.deepcopy(teacher)
-    linearize(student, LolcatsConfig(window=task.window))
+    linearize(student, LolcatsConfig(window=task.window, feature_size=task.feature_size))
     return student
 
 
