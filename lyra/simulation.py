@@ -9,7 +9,9 @@ with c_S = 0 for all but a random few sets; the other landscape passes an additi
 polynomial of bounded degree is exact. Measurement adds Gaussian noise.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,11 +102,7 @@ def simulate(
     Returns:
         One row per variant: `sequence`, `label` (measured) and `fitness` (without noise).
     """
-    choices: dict[int, list[str]] = {}
-    for subset in landscape.coefficients:
-        if len(subset) == 1:
-            ((position, letter),) = subset
-            choices.setdefault(position, [landscape.wild_type[position]]).append(letter)
+    choices = _choices(landscape)
     possible = np.prod([float(len(options)) for options in choices.values()])
     if rows > possible / 2:
         raise ValueError(f"`rows` must be at most half of the {possible:.0f} variants that exist, got {rows}")
@@ -121,6 +119,26 @@ def simulate(
         {"sequence": sequence, "label": round(float(label), 6), "fitness": round(float(value), 6)}
         for sequence, label, value in zip(variants, measured, fitness, strict=True)
     ]
+
+
+def every_variant(landscape: Landscape) -> Iterator[str]:
+    """All variants that there are, the wild type first."""
+    choices = _choices(landscape)
+    letters = list(landscape.wild_type)
+    for chosen in product(*choices.values()):
+        for position, letter in zip(choices, chosen, strict=True):
+            letters[position] = letter
+        yield "".join(letters)
+
+
+def _choices(landscape: Landscape) -> dict[int, list[str]]:
+    """The letters of each position that varies, the wild type's first."""
+    choices: dict[int, list[str]] = {}
+    for subset in landscape.coefficients:
+        if len(subset) == 1:
+            ((position, letter),) = subset
+            choices.setdefault(position, [landscape.wild_type[position]]).append(letter)
+    return choices
 
 
 def _random_sets(

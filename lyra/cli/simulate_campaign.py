@@ -10,7 +10,10 @@ RESUMABLE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("landscape", help="table of sequences of one length and their measurements")
+    parser.add_argument(
+        "landscape",
+        help="table of sequences of one length and their measurements; or simulated: ehrlich, polynomial",
+    )
     parser.add_argument("-o", "--output", required=True, help="folder for the campaigns, a table and a plot")
     parser.add_argument("--start", type=int, default=96, metavar="N", help="random sequences first. Default: 96.")
     parser.add_argument("--batch", type=int, default=96, metavar="N", help="sequences of a round. Default: 96.")

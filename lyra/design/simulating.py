@@ -1,11 +1,11 @@
-"""Campaigns on a landscape of which everything is measured: how soon each way of choosing finds the best.
+"""Campaigns on a landscape that is known: how soon each way of choosing finds the best.
 
 A new way is one more entry of `ARMS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ..errors import InputError
 from ..files import compare_fingerprint, made_folder, read_json, write_json, write_then_rename
 from .campaign import Campaign, Fit, Policy
-from .candidates import Pool
+from .landscapes import SIMULATED, Landscape, tabulated
 from .measured import Measured, read_rounds
 from .plots import plot_campaigns
 from .surrogate import fit_surrogate
@@ -97,7 +97,8 @@ def simulate_campaign(
     """Plays campaigns, all arms from the same random starts: a table and a plot in the folder `output`.
 
     Args:
-        landscape: a table of sequences of one length, each with its measurement.
+        landscape: a table of sequences of one length, each with its measurement; or a key of `SIMULATED`, another
+            landscape of this kind for each seed.
         start: sequences measured at random first.
         batch: of each round.
         seeds: campaigns of each arm.
@@ -111,16 +112,11 @@ def simulate_campaign(
         InputError: naming file, row and column, or a flag.
     """
     _check(start, batch, rounds, seeds, arms)
-    known, notes = read_rounds([landscape], None, sequence_column, label_column)
-    print(*notes, sep="\n", flush=True)
-    if len({len(each) for each in known.sequences}) > 1:
-        raise InputError(f"{landscape}: expected sequences of one length")
-    if (needed := start + rounds * batch) > len(known.sequences):
-        raise InputError(f"{landscape}: has {len(known.sequences)} sequences, a campaign measures {needed}")
-    if not known.values.max() > 0:
-        raise InputError(f"{landscape}: expected a maximum above 0, got {known.values.max():g}")
+    identity, draw = _landscape(landscape, sequence_column, label_column)
+    if (size := draw(0).size) < (needed := start + rounds * batch):
+        raise InputError(f"{landscape}: has {size} sequences, a campaign measures {needed}")
     folder = Path(output)
-    settings = {"landscape": known.sha256, "start": start, "batch": batch, "rounds": rounds}
+    settings = {"landscape": identity, "start": start, "batch": batch, "rounds": rounds}
     with made_folder(folder):
         _check_settings(folder, settings, resume)
         (folder / RUNS).mkdir(exist_ok=True)
@@ -128,9 +124,8 @@ def simulate_campaign(
         for arm, seed in tqdm(jobs, desc="campaigns", unit=" campaigns"):
             file = _file(folder, arm, seed)
             if not file.exists():
-                write_json(
-                    file, {"arm": arm, "seed": seed, "best": _play(known, ARMS[arm], seed, start, batch, rounds)}
-                )
+                best = _play(draw(seed), ARMS[arm], seed, start, batch, rounds)
+                write_json(file, {"arm": arm, "seed": seed, "best": best})
         found = {arm: np.array([read_json(_file(folder, arm, seed))["best"] for seed in range(seeds)]) for arm in arms}
         with write_then_rename(folder / TABLE) as partial:
             partial.write_text(table(found), encoding="utf-8")
@@ -149,6 +144,24 @@ def _check(start: int, batch: int, rounds: int, seeds: int, arms: Sequence[str])
             raise InputError(f"--arms: expected some of {', '.join(ARMS)}, got {arm!r}")
 
 
+def _landscape(
+    name: str, sequence_column: str | None, label_column: str | None
+) -> tuple[str, Callable[[int], Landscape]]:
+    """What tells the landscape from others, and the one of each seed."""
+    if name in SIMULATED:
+        return name, lru_cache(maxsize=1)(SIMULATED[name])  # the arms of a seed come one after the other
+    if not Path(name).exists() and not Path(name).suffix:
+        raise InputError(f"{name}: expected a table, or one of {', '.join(SIMULATED)}")
+    known, notes = read_rounds([name], None, sequence_column, label_column)
+    print(*notes, sep="\n", flush=True)
+    if len({len(each) for each in known.sequences}) > 1:
+        raise InputError(f"{name}: expected sequences of one length")
+    if not known.values.max() > 0:
+        raise InputError(f"{name}: expected a maximum above 0, got {known.values.max():g}")
+    table = tabulated(dict(zip(known.sequences, known.values.tolist(), strict=True)), known.alphabet)
+    return known.sha256, lambda seed: table
+
+
 def _check_settings(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     file = folder / SETTINGS
     if file.exists() and not resume:
@@ -162,16 +175,13 @@ def _file(folder: Path, arm: str, seed: int) -> Path:
     return folder / RUNS / f"{arm.replace(' ', '_')}_{seed}.json"
 
 
-def _play(known: Measured, arm: Arm, seed: int, start: int, batch: int, rounds: int) -> list[float]:
+def _play(landscape: Landscape, arm: Arm, seed: int, start: int, batch: int, rounds: int) -> list[float]:
     """The best found value over the maximum, after the start and after each round."""
-    value_of = dict(zip(known.sequences, known.values.tolist(), strict=True))
-    first = np.random.default_rng(seed).choice(len(known.sequences), start, replace=False)
-    campaign = Campaign(Pool(known.sequences), known.alphabet, Policy(arm.acquisition), arm.fit, seed)
-    chosen = [known.sequences[i] for i in first]
-    best, maximum = [], max(value_of.values())
+    campaign = Campaign(landscape.candidates, landscape.alphabet, Policy(arm.acquisition), arm.fit, seed)
+    chosen, best = landscape.start(np.random.default_rng(seed), start), []
     for number in range(rounds + 1):
-        campaign.measure(chosen, [value_of[each] for each in chosen])
-        best.append(float(campaign.measured.values.max()) / maximum)
+        campaign.measure(chosen, [landscape.measure(each) for each in chosen])
+        best.append(float(campaign.measured.values.max()) / landscape.maximum)
         if number < rounds:
             chosen = [pick.sequence for pick in campaign.propose(batch)]
     return best

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from lyra.cli import main
-from lyra.design import simulate_campaign
+from lyra.design import candidates, simulate_campaign
+from lyra.design.ehrlich import Ehrlich, random_ehrlich
+from lyra.design.landscapes import SIMULATED
 from lyra.design.simulating import table
 
 LETTERS = "ACDEFGHIKL"
@@ -61,6 +63,33 @@ def test_bad_flags_end_with_a_line(landscape, tmp_path, capsys, more, said):
     assert said in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("name", sorted(SIMULATED))
+def test_simulated_landscapes_are_played(name, tmp_path, monkeypatch):
+    """No further than the maximum; what is rugged defeats ridge regression."""
+    monkeypatch.setattr(candidates, "_CHILDREN", 300)
+    arms = ("random", "ridge greedy")
+    found = simulate_campaign(name, str(tmp_path / "o"), 60, 60, 2, 2, arms)
+    assert name == "ehrlich" or found["ridge greedy"][:, -1].mean() > found["random"][:, -1].mean()
+    assert all((each > 0).all() and (each <= 1).all() for each in found.values())
+    assert (found["random"][:, 0] == found["ridge greedy"][:, 0]).all()
+
+
+def test_an_ehrlich_function_is_its_definition():
+    function = Ehrlich(8, ("AC", "DE"), ((0, 2), (0, 1)), dict.fromkeys("ACD", "ACDE") | {"E": "CDE"}, 2)
+    assert function.value("AACCDDEE") == 1  # A.C, DE
+    assert function.value("AACCDDDD") == 0.5  # half of the second motif
+    assert function.value("AACCCCCC") == 0  # nothing of the second
+    assert function.value("DDEAACCC") == 0  # E may not be followed by A
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        function = random_ehrlich(rng, "ACDEFGHIKLMNPQRSTVWY", length=30, motifs=3, motif_length=5, quantization=5)
+        assert function.value(function.solution()) == 1 and len(function.solution()) == 30
+        values = {function.value(function.sample(rng)) for _ in range(50)}
+        assert max(values) < 1 and all(round(each * 125, 9).is_integer() for each in values)
+    with pytest.raises(ValueError, match="do not fit"):
+        random_ehrlich(np.random.default_rng(0), "ACGT", motifs=2)
+
+
 def test_lyra_plays(landscape, tmp_path, monkeypatch):
     """One round, by the mean of the members and by one member for each place."""
     monkeypatch.setattr("lyra.training.job.usual_epochs", lambda *_: 2.0)
@@ -68,3 +97,13 @@ def test_lyra_plays(landscape, tmp_path, monkeypatch):
     found = simulate_campaign(landscape, str(tmp_path / "o"), 20, 20, 1, 1, ("lyra greedy", "lyra ts"))
     assert all(best[0, 1] > max(best[0, 0], 0.9) for best in found.values())
     assert "finds the maximum" in table(found)
+
+
+def test_an_unknown_landscape_ends_with_a_line(tmp_path, capsys):
+    assert main(["simulate-campaign", "hills", "-o", str(tmp_path / "o")]) == 2
+    assert "hills: expected a table, or one of polynomial, ehrlich" in capsys.readouterr().err
+    assert main(["simulate-campaign", "polynomial", "-o", str(tmp_path / "o"), "--start", "70000"]) == 2
+    assert (
+        "polynomial: has 65536 sequences, a campaign measures 70384" in capsys.readouterr().err
+        and not (tmp_path / "o").exists()
+    )
