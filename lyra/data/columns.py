@@ -97,12 +97,12 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
     for column in labels:
         if column == sequence or labels.count(column) > 1:
             raise InputError(f"--label_columns: {column!r} is the sequence column or named twice")
-    split = _find_optional(source, names, args.split_column, SPLIT_COLUMNS, "split")
-    mask = _find_optional(source, names, args.mask_column, MASK_COLUMNS, "mask")
+    split = find_optional(source, names, args.split_column, SPLIT_COLUMNS, "split")
+    mask = find_optional(source, names, args.mask_column, MASK_COLUMNS, "mask")
     number = int(args.scored_residues) if args.scored_residues and args.scored_residues.isdecimal() else None
     wanted_scored = args.scored_residues if number is None else None
-    scored = _find_optional(source, names, wanted_scored, SCORED_COLUMNS, "scored", "--scored_residues")
-    group = _find_optional(source, names, args.group_column, (), "group")
+    scored = find_optional(source, names, wanted_scored, SCORED_COLUMNS, "scored", "--scored_residues")
+    group = find_optional(source, names, args.group_column, (), "group")
     extra = tuple(
         find_column(source, names, name, (), "feature", "--feature_columns") for name in args.feature_columns or ()
     )
@@ -181,7 +181,7 @@ def find_column(
     )
 
 
-def _find_optional(
+def find_optional(
     source: str, columns: Sequence[str], given: str | None, usual: tuple[str, ...], what: str, flag: str | None = None
 ) -> str | None:
     """As `find_column`, but None where the user named none and none has a usual name."""

@@ -1,8 +1,9 @@
 """What was measured so far: the tables of all rounds, replicates averaged."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy as np
 from ..alphabet_lyra import get_alphabet
 from ..data.arguments import DataArguments
 from ..data.cells import is_missing, parse_number
-from ..data.columns import LABEL_COLUMNS, SEQUENCE_COLUMNS, find_column
+from ..data.columns import LABEL_COLUMNS, SEQUENCE_COLUMNS, find_column, find_optional
 from ..data.letters import check_letters, detect_alphabet, read_sequences
 from ..data.loading import load_table
 from ..data.readers import Row, RowLocation
 from ..errors import InputError
 from ..files import file_sha256
+from ..variants.notation import WildType
+from ..variants.scanning import VARIANT_COLUMNS, mutated_sequences
 from .constraints import spell
 
 
@@ -75,12 +78,14 @@ def read_rounds(
     sequence_column: str | None = None,
     label_column: str | None = None,
     round_column: str | None = None,
+    wild_type: Callable[[str | None], WildType] | None = None,
 ) -> tuple[Measured, list[str]]:
     """Reads a table for each round; rows without a measurement are left out.
 
     Args:
         alphabet: by default found from all sequences.
         round_column: of the number of the round; a table without it is the round after those before.
+        wild_type: gives that in an alphabet, by default its own; for tables of variants without their sequences.
 
     Returns:
         What was measured, and notes.
@@ -88,7 +93,8 @@ def read_rounds(
     Raises:
         InputError: naming file, row and column.
     """
-    tables = [_read(file, sequence_column, label_column) for file in files]
+    wild = None if wild_type is None else partial(wild_type, alphabet)
+    tables = [_read(file, sequence_column, label_column, wild) for file in files]
     alphabet = alphabet or detect_alphabet([sequence for table in tables for sequence in table.sequences])
     letters = get_alphabet(alphabet)
     notes, sequences, values = [], [], []
@@ -129,10 +135,11 @@ class _Table(NamedTuple):
     unmeasured: int
 
 
-def _read(file: str, sequence_column: str | None, label_column: str | None) -> _Table:
+def _read(
+    file: str, sequence_column: str | None, label_column: str | None, wild_type: Callable[[], WildType] | None
+) -> _Table:
     table = load_table(DataArguments(file))
     names = list(dict.fromkeys(column for row in table.rows for column in row))
-    column = find_column(file, names, sequence_column, SEQUENCE_COLUMNS, "sequence")
     label = find_column(file, names, label_column, LABEL_COLUMNS, "label")
     pairs = zip(table.locations, table.rows, strict=True)
     kept = [(location, row) for location, row in pairs if not is_missing(row.get(label))]
@@ -140,8 +147,26 @@ def _read(file: str, sequence_column: str | None, label_column: str | None) -> _
         raise InputError(f"{file}: no row has a measurement in column {label!r}")
     locations, rows = [location for location, _ in kept], [row for _, row in kept]
     values = [_number(*each, label) for each in kept]
-    sequences = read_sequences(locations, rows, column)
+    column, sequences = _sequences(file, names, sequence_column, kept, wild_type)
     return _Table(file, column, label, locations, rows, sequences, values, len(table.rows) - len(kept))
+
+
+def _sequences(
+    file: str,
+    names: list[str],
+    given: str | None,
+    pairs: list[tuple[RowLocation, Row]],
+    wild_type: Callable[[], WildType] | None,
+) -> tuple[str, list[str]]:
+    """The column of sequences, and these; where there is only a column of variants, what they make of the wild type."""
+    found = given or find_optional(file, names, None, SEQUENCE_COLUMNS, "sequence")
+    variants = find_optional(file, names, None, VARIANT_COLUMNS, "variant")
+    if not found and variants is not None and wild_type is None:
+        raise InputError(f"{file}: no column of sequences; those of column {variants!r} need --wild_type")
+    if found or variants is None or wild_type is None:
+        column = find_column(file, names, given, SEQUENCE_COLUMNS, "sequence")
+        return column, read_sequences([location for location, _ in pairs], [row for _, row in pairs], column)
+    return SEQUENCE_COLUMNS[0], mutated_sequences(pairs, variants, wild_type())
 
 
 def _number(location: RowLocation, row: Row, column: str) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def propose(
     type and the best measured variants. None of them was measured.
 
     Args:
-        data: a table of sequences and measurements for each round.
+        data: a table of sequences, or with a wild type of variants, and measurements for each round.
         count: of sequences, with the controls.
         wild_type: a FASTA file or a table of one sequence.
         model: a checkpoint folder or Hub id, instead of one trained on `data`.
@@ -77,9 +78,12 @@ def propose(
     path = Path(output)
     _check(path, count, controls, plate, wild_type, pool, sites)
     trained = None if model is None else Trained.load(model, device)
-    measured, notes = read_rounds(data, None if trained is None else trained.tokenizer.alphabet, **columns or {})
+    alphabet, read_wild = None if trained is None else trained.tokenizer.alphabet, None
+    if wild_type is not None:
+        read_wild = partial(_read_wild_type, wild_type, offset)
+    measured, notes = read_rounds(data, alphabet, **columns or {}, wild_type=read_wild)
     print(*notes, sep="\n", flush=True)
-    wild = None if wild_type is None else _read_wild_type(wild_type, measured.alphabet, offset)
+    wild = None if read_wild is None else read_wild(measured.alphabet)
     rules = read_constraints(wild, get_alphabet(measured.alphabet), **constraints or {})
     if rules.wild_type is not None and (forced := rules.forced()):
         numbers = ", ".join(str(rules.wild_type.number(position)) for position in forced)
@@ -98,7 +102,7 @@ def propose(
     picks += [Pick(each, surrogate.predict([each])[:, 0], np.nan, CONTROL) for each in known]
     rows = _rows(picks, surrogate, measured, wild, plate, interval)
     page, hindsight = path.with_suffix(".html"), _look_back(data[-1], measured.label)
-    with write_then_rename(path) as partial, TableWriter(partial) as writer:
+    with write_then_rename(path) as unfinished, TableWriter(unfinished) as writer:
         write_report(page, rows, measured, policy, hindsight, offset)
         writer.write(rows)
     print(f"written: {path}, {len(rows)} sequences; {page}")
@@ -124,7 +128,7 @@ def _check(
         raise InputError("--wild_type is missing, around which variants are searched; or give candidates by --pool")
 
 
-def _read_wild_type(file: str, alphabet: str, offset: int) -> WildType:
+def _read_wild_type(file: str, offset: int, alphabet: str | None) -> WildType:
     wild = read_wild_type(file, alphabet, offset)
     return replace(wild, sequence=spell(wild.sequence, wild.alphabet))
 

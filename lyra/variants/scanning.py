@@ -1,6 +1,6 @@
 """`lyra scan`: what each variant of a wild type does, as a table of any length and plots of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from ..alphabet_lyra import get_alphabet
 from ..data.columns import SEQUENCE_COLUMNS, find_column
-from ..data.letters import check_letters, read_sequences
+from ..data.letters import check_letters, detect_alphabet, read_sequences
 from ..data.readers import Row, RowLocation
 from ..data.tables import TableWriter, join_tables, read_rows
 from ..errors import InputError
@@ -82,10 +82,7 @@ class ListReader:
     def _parse(self, location: RowLocation, row: Row) -> Variant:
         if self.label is not None:
             read_label(location, row, self.label)
-        try:
-            variant = self.wild_type.parse(str(row.get(self.column) or ""))
-        except ValueError as error:
-            raise InputError(f"{location}, column {self.column!r}: {error}") from None
+        variant = _parse(self.wild_type, location, row, self.column)
         length = len(self.wild_type.sequence) + sum(len(edit.alternative) - len(edit.reference) for edit in variant)
         if not length:
             raise InputError(f"{location}, column {self.column!r}: deletes the whole wild type")
@@ -95,6 +92,22 @@ class ListReader:
                 f"model's linear term knows as {self.length} (lyra train --linear_term words or none takes any length)"
             )
         return variant
+
+
+def _parse(wild_type: WildType, location: RowLocation, row: Row, column: str) -> Variant:
+    try:
+        return wild_type.parse(str(row.get(column) or ""))
+    except ValueError as error:
+        raise InputError(f"{location}, column {column!r}: {error}") from None
+
+
+def mutated_sequences(rows: Iterable[tuple[RowLocation, Row]], column: str, wild_type: WildType) -> list[str]:
+    """The sequences of variants.
+
+    Raises:
+        InputError: naming row and column of one that cannot be read.
+    """
+    return [wild_type.apply(_parse(wild_type, location, row, column)) for location, row in rows]
 
 
 def scan(
@@ -218,8 +231,8 @@ def _check_flags(
         raise InputError(f"--max_distance: expected at least 1, got {max_distance}")
 
 
-def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
-    """The one sequence of a file.
+def read_wild_type(source: str, alphabet: str | None, offset: int = 0) -> WildType:
+    """The one sequence of a file; of an alphabet that is found from it by default.
 
     Raises:
         InputError: if there is another number of them, or a letter that the alphabet has not.
@@ -229,8 +242,8 @@ def read_wild_type(source: str, alphabet: str, offset: int = 0) -> WildType:
         raise InputError(f"{source}: expected one wild-type sequence, got {'several' if rows else 'none'}")
     (location, row) = rows[0]
     column = find_column(source, list(row), None, SEQUENCE_COLUMNS, "sequence")
-    letters = get_alphabet(alphabet)
     sequences = read_sequences([location], [row], column)
+    letters = get_alphabet(alphabet or detect_alphabet(sequences))
     if len(letters.members) > 1:
         raise InputError("the model reads pairs of sequences, expected one of single sequences")
     check_letters([location], sequences, column, letters)

@@ -8,8 +8,9 @@ import pytest
 from runs import write_table
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
+from lyra.alphabet_lyra import get_alphabet
 from lyra.cli import main
-from lyra.design import Campaign, Policy, Pool, propose, surrogate
+from lyra.design import Campaign, Policy, Pool, candidates, propose, surrogate
 from lyra.design.acquisition import ACQUISITIONS, Beliefs, choose, distance
 from lyra.design.campaign import choose_plate
 from lyra.design.measured import average, read_rounds
@@ -18,6 +19,7 @@ from lyra.design.wells import wells
 from lyra.errors import InputError
 from lyra.simulation import random_landscape
 from lyra.training import job
+from lyra.variants.notation import WildType
 
 LANDSCAPE = random_landscape(np.random.default_rng(1), length=12, order=1, positions=6)
 WILD = LANDSCAPE.wild_type
@@ -38,7 +40,9 @@ def variants(count, seed):
 
 @pytest.fixture(autouse=True)
 def _short_training(monkeypatch):
-    """Two epochs, in this process."""
+    """Two epochs, in this process, and short searches."""
+    monkeypatch.setattr(candidates, "_GENERATIONS", 4)
+    monkeypatch.setattr(candidates, "_CHILDREN", 300)
     monkeypatch.setattr(job, "usual_epochs", lambda *_: 2.0)
     monkeypatch.setattr(surrogate, "_processes", lambda *_: 1)
 
@@ -190,6 +194,31 @@ def test_wrong_rows_are_named(tmp_path, rows, said):
     table.write_text("sequence,label,round\n" + rows)
     with pytest.raises(InputError, match=re.escape(said)):
         read_rounds([str(table)], round_column="round")
+
+
+def test_variants_are_read_where_there_are_no_sequences(tables, tmp_path, capsys):
+    """A table of a deep mutational scan gives the plate that its sequences give; positions are counted from 2."""
+    wild = WildType(WILD, get_alphabet("protein"), offset=1)
+    lines = ["mutant,label"]
+    for row in read(tables / "one.csv"):
+        edits = [(i, a, b) for i, (a, b) in enumerate(zip(WILD, row["sequence"], strict=True)) if a != b]
+        lines.append(f"{':'.join(f'{a}{i + 2}{b}' for i, a, b in edits)},{row['label']}")
+    (tmp_path / "dms.csv").write_text("\n".join(lines) + "\n")
+    plates = []
+    for name, data in (("a.csv", tmp_path / "dms.csv"), ("b.csv", tables / "one.csv")):
+        command = ["propose", "--data", str(data), "--wild_type", str(tables / "wild.fasta"), "--offset", "1"]
+        assert main([*command, "-n", "5", "--device", "cpu", "-o", str(tmp_path / name)]) == 0
+        plates.append(read(tmp_path / name))
+    assert plates[0] == plates[1]
+    assert all(wild.apply(wild.parse(row["mutant"])) == row["sequence"] for row in plates[0])
+
+    (tmp_path / "wrong.csv").write_text("mutant,label\nW1A,1\n")
+    command = ["propose", "--data", str(tmp_path / "wrong.csv"), "-o", str(tmp_path / "c.csv")]
+    assert main([*command, "--wild_type", str(tables / "wild.fasta")]) == 2
+    assert "wrong.csv, row 1 (line 2), column 'mutant': " in capsys.readouterr().err
+    (tmp_path / "pool.csv").write_text(f"sequence\n{WILD}\n")
+    assert main([*command, "--pool", str(tmp_path / "pool.csv")]) == 2
+    assert "no column of sequences; those of column 'mutant' need --wild_type" in capsys.readouterr().err
 
 
 def test_tables_have_one_label(tmp_path):
