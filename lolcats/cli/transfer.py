@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layers", type=int, nargs="+", metavar="N", help="layers to make linear, from 0; default: all"
     )
     parser.add_argument("--steps", type=int, default=1000, help="batches to learn from. Default: 1000.")
-    parser.add_argument("--learning_rate", type=float, default=1e-2, help="of each layer. Default: 0.01.")
+    parser.add_argument("--learning_rate", type=float, default=0.1, help="of each layer. Default: 0.1.")
     parser.add_argument(
         "--weight_loss",
         type=float,
