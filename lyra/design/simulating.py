@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..files import compare_fingerprint, made_folder, read_json, write_json, write_then_rename
+from ..training.record import versions
 from .campaign import Campaign, Fit, Policy
 from .landscapes import SIMULATED, Landscape, tabulated
 from .measured import Measured, read_rounds
@@ -23,7 +24,7 @@ from .plots import plot_campaigns
 from .surrogate import fit_surrogate
 
 _PENALTIES = np.logspace(-2, 3, 11)
-SETTINGS, RUNS, TABLE, PLOT = "settings.json", "runs", "campaign.md", "campaign.png"
+SETTINGS, RUNS, RECORD, TABLE, PLOT = "settings.json", "runs", "campaign.json", "campaign.md", "campaign.png"
 
 
 class Arm(NamedTuple):
@@ -94,7 +95,7 @@ def simulate_campaign(
     label_column: str | None = None,
     resume: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Plays campaigns, all arms from the same random starts: a table and a plot in the folder `output`.
+    """Plays campaigns, all arms from the same random starts: a table, a plot and their record in the folder `output`.
 
     Args:
         landscape: a table of sequences of one length, each with its measurement; or a key of `SIMULATED`, another
@@ -127,11 +128,13 @@ def simulate_campaign(
                 best = _play(draw(seed), ARMS[arm], seed, start, batch, rounds)
                 write_json(file, {"arm": arm, "seed": seed, "best": best})
         found = {arm: np.array([read_json(_file(folder, arm, seed))["best"] for seed in range(seeds)]) for arm in arms}
+        arrays = {arm: values.tolist() for arm, values in found.items()}
+        write_json(folder / RECORD, settings | {"versions": versions(), "best": arrays})
         with write_then_rename(folder / TABLE) as partial:
             partial.write_text(table(found), encoding="utf-8")
         with write_then_rename(folder / PLOT) as partial:
             plot_campaigns(found, [start + i * batch for i in range(rounds + 1)], partial)
-    print(f"{table(found)}\nwritten: {folder}: {TABLE}, {PLOT}")
+    print(f"{table(found)}\nwritten: {folder}: {TABLE}, {RECORD}, {PLOT}")
     return found
 
 

@@ -109,10 +109,14 @@ def run_record(
             "start_from": model_args.model_name_or_path and Path(model_args.model_name_or_path).name,
             "threads": torch.get_num_threads(),
         },
-        "versions": {"python": platform.python_version()}
-        | {"lyra-bio": __version__}
-        | {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that figures depend on."""
+    packages = {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")}
+    return {"python": platform.python_version(), "lyra-bio": __version__} | packages
 
 
 def _label_transform(model: LyraClassificationModel) -> str:

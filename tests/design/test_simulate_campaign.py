@@ -37,6 +37,8 @@ def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, caps
     assert len(best) == 6 and all(each == sorted(each) and len(each) == 3 for each in best.values())
     assert all(best["ridge greedy", seed][-1] == 1 for seed in range(3))
     assert all(best["ridge greedy", seed][0] == best["random", seed][0] < 1 for seed in range(3))
+    record = json.loads((output / "campaign.json").read_text())
+    assert record["best"]["random"][1] == best["random", 1] and record["batch"] == 20 and record["versions"]["torch"]
     assert "| ridge greedy | 3 |" in (output / "campaign.md").read_text() and (output / "campaign.png").is_file()
 
     assert main(["simulate-campaign", landscape, "-o", str(output), *more]) == 2
