@@ -123,8 +123,8 @@ def keep(sequences: Iterable[str], constraints: Constraints, measured: Sequence[
 @dataclass(frozen=True)
 class Search:
     """What evolution finds around a wild type and the best measured variants: of each generation the best have
-    children. Half of these are all neighbours of the very best (a beam), half have random parents among the best, by
-    mutation and recombination."""
+    children. Up to half of these are neighbours of the very best, in random order (a beam), the others have random
+    parents among the best, by mutation and recombination."""
 
     constraints: Constraints
 
@@ -169,6 +169,8 @@ class _Walk:
             if sequence[unit.start : unit.end] not in unit.words:
                 letters[unit.start : unit.end] = str(self.rng.choice(unit.words))
         found = self._revert(letters)
+        if self.constraints.coding is not None:
+            return self._solve(found)
         for _ in range(_REPAIRS):
             flag = self.constraints.violated(found)
             if flag is None:
@@ -176,10 +178,15 @@ class _Walk:
             self.obstacle = flag
             if not self.free:
                 return None
-            if self.constraints.coding is not None:
-                return solve(found, self.constraints, self.rng)
             found = self._revert(list(self._mend(found)))
         return None
+
+    def _solve(self, sequence: str) -> str | None:
+        """[`repair`] of a gene, by the library."""
+        if (flag := self.constraints.violated(sequence)) is None:
+            return sequence
+        self.obstacle, found = flag, solve(sequence, self.constraints, self.rng)
+        return found if found is not None and self.constraints.violated(found) is None else None
 
     def _mend(self, sequence: str) -> str:
         """A mutation that may remove what is violated: in a motif, or towards the share of G and C."""
@@ -212,9 +219,9 @@ class _Walk:
         return list(found)
 
     def _neighbours(self, parents: Sequence[str], known: Collection[str], most: int) -> list[str]:
-        """A beam: all that is one change away from the best parent, then from the next, as many as may be."""
+        """A beam: what is one change away from the best parent, then from the next, as many as may be."""
         found: dict[str, None] = {}
-        for parent in parents[:_BEAM]:  # each among its own neighbours, but known
+        for parent in parents[:_BEAM]:  # a parent is among its neighbours, but known
             others = [
                 (unit, word) for unit in self.free for word in unit.words if parent[unit.start : unit.end] != word
             ]

@@ -30,7 +30,7 @@ class Coding:
 
     Attributes:
         start: its first position, from 0.
-        protein: what it gives, `*` of a codon that stops.
+        protein: what it encodes, `*` for a stop codon.
         codons: for each residue the codons that give it, in the letters of the wild type.
     """
 
@@ -81,12 +81,19 @@ def _residues(letters: str) -> dict[str, str]:
     return table.forward_table | dict.fromkeys(table.stop_codons, "*")
 
 
-def enzyme_site(name: str) -> str | None:
-    """What a restriction enzyme finds, in the codes of IUPAC; None if none has that name."""
+def enzyme_sites(name: str) -> tuple[str, ...]:
+    """What a restriction enzyme finds, in the codes of IUPAC; nothing if none has that name.
+
+    Raises:
+        InputError: if the library of enzymes is not installed.
+    """
+    if set(name) <= set(get_alphabet("dna").letters.lower()):
+        return ()  # a motif in lower case, which needs no library
     _dnachisel()
     from Bio import Restriction
 
-    return {str(enzyme): enzyme.site for enzyme in Restriction.AllEnzymes}.get(name)  # type: ignore[attr-defined]
+    sites = {str(enzyme): enzyme.site for enzyme in Restriction.AllEnzymes}  # type: ignore[attr-defined]
+    return tuple(sites[name].split("|")) if name in sites else ()
 
 
 def solve(sequence: str, constraints: "Constraints", rng: np.random.Generator) -> str | None:

@@ -16,7 +16,7 @@ from ..alphabet_lyra import Alphabet
 from ..errors import InputError
 from ..variants.library import read_positions
 from ..variants.notation import WildType
-from .coding import Coding, enzyme_site, read_coding
+from .coding import Coding, enzyme_sites, read_coding
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Constraints:
         max_mutations: the most positions that may differ from the wild type.
         gc: the lowest and the highest share of G and C.
         motifs: what must not occur.
-        coding: what must go on giving the same protein.
+        coding: what must keep encoding the same protein.
     """
 
     wild_type: WildType | None = None
@@ -78,10 +78,16 @@ class Constraints:
         return re.compile("".join(f"[{letters}]" for letters in self.allowed))
 
     def forced(self) -> list[int]:
-        """Positions whose letter in the wild type may not stay."""
+        """Positions whose letter in the wild type cannot stay."""
         assert self.wild_type is not None
-        pairs = zip(self.wild_type.sequence, self.allowed, strict=True)
-        return [position for position, (letter, letters) in enumerate(pairs) if letter not in letters]
+        wild = self.wild_type.sequence
+        changed = (unit.start + i for unit in self.units() for i in unit.always_changed(wild))
+        return list(changed)
+
+    def fewest_mutations(self) -> int:
+        """How many positions differ from the wild type at least."""
+        assert self.wild_type is not None
+        return sum(unit.fewest_changes(self.wild_type.sequence) for unit in self.units())
 
     def units(self) -> list["Unit"]:
         """What changes by itself: a codon of what is translated, and any other position."""
@@ -103,7 +109,7 @@ class Constraints:
 
 
 class Unit(NamedTuple):
-    """A place in a sequence and the words, all of one length, that may stand there."""
+    """A place in a sequence and the words, all of one length, that it may have."""
 
     start: int
     words: tuple[str, ...]
@@ -111,6 +117,15 @@ class Unit(NamedTuple):
     @property
     def end(self) -> int:
         return self.start + len(self.words[0])
+
+    def fewest_changes(self, wild: str) -> int:
+        """By how many letters the word that is most like the wild type differs from it."""
+        return min(Hamming.distance(word, wild[self.start : self.end]) for word in self.words)
+
+    def always_changed(self, wild: str) -> list[int]:
+        """The letters, from 0, that the wild type shares with no word."""
+        own = wild[self.start : self.end]
+        return [i for i, letter in enumerate(own) if all(word[i] != letter for word in self.words)]
 
 
 def gc_share(sequence: str) -> float:
@@ -153,7 +168,7 @@ def read_constraints(
             raise InputError(f"{flag}: expected a share from 0 to 1, got {value:g}")
     if gc[0] > gc[1]:
         raise InputError(f"--min_gc {gc[0]:g} and --max_gc {gc[1]:g} contradict each other")
-    motifs = tuple(_read_motif(word, alphabet) for word in avoid)
+    motifs = tuple(motif for word in avoid for motif in _read_motifs(word, alphabet))
     if wild_type is None:
         counted = {
             "fixed": fixed,
@@ -177,8 +192,8 @@ def read_constraints(
     constraints = Constraints(wild_type, allowed, forbidden, max_mutations, gc, motifs, coding)
     _check_codons(constraints, sources)
     _check_mutations(constraints, sources)
-    _check_gc(constraints)
-    _check_motifs(constraints)
+    _check_gc(constraints, sources)
+    _check_motifs(constraints, sources)
     return constraints
 
 
@@ -210,18 +225,24 @@ def _read_forbidden(forbid: str | None, alphabet: Alphabet) -> str:
     return letters
 
 
-def _read_motif(word: str, alphabet: Alphabet) -> Motif:
-    text, is_dna = spell(word, alphabet), is_nucleotides(alphabet) and "T" in alphabet.letters
-    if not text:
+def _read_motifs(word: str, alphabet: Alphabet) -> list[Motif]:
+    """A motif, or the sites of a restriction enzyme."""
+    is_dna = is_nucleotides(alphabet) and "T" in alphabet.letters
+    if not word.strip():
         raise InputError("--avoid: expected a motif such as GGTCTC, got nothing")
-    if any(letter not in alphabet.letters and letter not in alphabet.codes for letter in text):
-        site = enzyme_site(word) if is_dna else None
-        if site is None:
+    sites = enzyme_sites(word) if is_dna and word != word.upper() else ()
+    texts = sites or (spell(word, alphabet),)
+    for letter in "".join(texts):
+        if letter not in alphabet.letters and letter not in alphabet.codes:
             enzyme = " or a restriction enzyme such as BsaI" * is_dna
             raise InputError(f"--avoid: expected a motif of {alphabet.letters}{enzyme}, got {word!r}")
-        text = site
+    return [_motif(word, text, alphabet, is_dna) for text in texts]
+
+
+def _motif(name: str, text: str, alphabet: Alphabet, is_dna: bool) -> Motif:
     strands = {text, alphabet.reverse_complement(text)} if is_dna else {text}
-    return Motif(word, text, re.compile("|".join(sorted(_expression(strand, alphabet.codes) for strand in strands))))
+    pattern = "|".join(sorted(_expression(strand, alphabet.codes) for strand in strands))
+    return Motif(name, text, re.compile(pattern))
 
 
 def _expression(text: str, codes: dict[str, str]) -> str:
@@ -280,50 +301,56 @@ def _check_codons(constraints: Constraints, sources: list[_Sources]) -> None:
     assert wild is not None
     for start, words in constraints.units():
         if not words:
-            flags = dict.fromkeys(flag for each in sources[start : start + 3] for flag in each)
-            others = " and ".join(flag for flag in flags if flag not in ("the alphabet", "--keep_translation"))
-            number = wild.number(start)
-            raise InputError(
-                f"--keep_translation and {others} contradict each other: position {number} can have no codon"
-            )
+            others = _flags_at(sources, range(start, start + 3), but="--keep_translation")
+            where = f"position {wild.number(start)} can have no codon"
+            raise InputError(f"--keep_translation and {others} contradict each other: {where}")
 
 
 def _check_mutations(constraints: Constraints, sources: list[_Sources]) -> None:
     """Raises InputError if more positions must change than may."""
     assert constraints.wild_type is not None
-    forced = constraints.forced()
-    most = constraints.max_mutations
-    if most is not None and len(forced) > most:
-        letter = constraints.wild_type.sequence[forced[0]]
-        flag = next(flag for flag, left in sources[forced[0]].items() if letter not in left)
+    most, fewest = constraints.max_mutations, constraints.fewest_mutations()
+    if most is not None and fewest > most:
+        wild = constraints.wild_type.sequence
+        unit = next(unit for unit in constraints.units() if unit.fewest_changes(wild))
+        places = range(unit.start, unit.end)
+        flags = dict.fromkeys(flag for i in places for flag, left in sources[i].items() if wild[i] not in left)
         raise InputError(
-            f"{flag} and --max_mutations {most} contradict each other: {len(forced)} positions of the wild type have "
-            "letters that they may not have"
+            f"{' and '.join(flags)} and --max_mutations {most} contradict each other: {fewest} positions of the wild "
+            "type have letters that they may not have"
         )
 
 
-def _check_gc(constraints: Constraints) -> None:
+def _check_gc(constraints: Constraints, sources: list[_Sources]) -> None:
     """Raises InputError if the letters of the positions cannot reach the share of G and C."""
     low, high = constraints.gc
-    length = max(len(constraints.allowed), 1)
-    most = sum(bool(set(letters) & {"G", "C"}) for letters in constraints.allowed) / length
-    least = sum(set(letters) <= {"G", "C"} for letters in constraints.allowed) / length
-    if most < low:
-        raise InputError(f"--min_gc {low:g} and the letters of the positions contradict each other: at most {most:.3g}")
-    if least > high:
-        raise InputError(
-            f"--max_gc {high:g} and the letters of the positions contradict each other: at least {least:.3g}"
-        )
+    shares = [[sum(letter in "GC" for letter in word) for word in unit.words] for unit in constraints.units()]
+    least, most = sum(map(min, shares)) / len(sources), sum(map(max, shares)) / len(sources)
+    if low <= most and least <= high:
+        return
+    flag, reached = (
+        (f"--min_gc {low:g}", f"at most {most:.3g}") if most < low else (f"--max_gc {high:g}", f"at least {least:.3g}")
+    )
+    raise InputError(f"{flag} and {_flags_at(sources, range(len(sources)))} contradict each other: {reached}")
 
 
-def _check_motifs(constraints: Constraints) -> None:
+def _check_motifs(constraints: Constraints, sources: list[_Sources]) -> None:
     """Raises InputError if a motif is where nothing may change."""
     assert constraints.wild_type is not None
-    still = "".join(letters if len(letters) == 1 else "." for letters in constraints.allowed)
+    still = list("." * len(sources))
+    for unit in constraints.units():
+        if len(unit.words) == 1:
+            still[unit.start : unit.end] = unit.words[0]
     for motif in constraints.motifs:
-        if match := motif.pattern.search(still):
+        if match := motif.pattern.search("".join(still)):
             places = [constraints.wild_type.number(position) for position in (match.start(), match.end() - 1)]
             raise InputError(
-                f"--avoid {motif.name} and --fixed contradict each other: it is at {places[0]} to {places[1]}, where "
-                "nothing may change"
+                f"--avoid {motif.name} and {_flags_at(sources, range(*match.span()))} contradict each other: it is at "
+                f"{places[0]} to {places[1]}, where nothing may change"
             )
+
+
+def _flags_at(sources: list[_Sources], places: range, but: str = "") -> str:
+    """The flags that say what the letters at some places may be; without their values if they are many."""
+    flags = dict.fromkeys(flag for place in places for flag in sources[place] if flag.startswith("--") and flag != but)
+    return " and ".join(flags if len(flags) <= 3 else dict.fromkeys(flag.split()[0] for flag in flags))

@@ -1,9 +1,10 @@
-"""Ehrlich functions: landscapes of known maximum, hard as proteins are (Stanton et al. 2024, arXiv 2407.00236).
+"""Ehrlich functions, test landscapes of a known maximum (Stanton et al. 2024, arXiv 2407.00236).
 
     f(x) = prod over motifs i of h_q(x, a_i, s_i), or 0 where two neighbouring letters of x are a banned pair
     h_q(x, a, s) = max over places l of floor(q * (share of j with x[l + s_j] = a_j)) / q
 
-Motifs must be together (epistasis), may be anywhere, and most mutations change nothing or break the sequence.
+Motifs must be together (epistasis) and may be anywhere, and many mutations break the sequence. Ours differ in that all
+letters that may follow one are equally likely, a fixed share is banned, and no letter is in two motifs.
 """
 
 import math
@@ -22,7 +23,7 @@ class Ehrlich:
     Attributes:
         length: of its sequences.
         motifs: a_i, of different letters.
-        spacings: s_i, how far each letter of a motif is behind its first.
+        spacings: s_i, how far each letter of a motif is after its first.
         successors: for each letter those that may follow it.
         quantization: q, how many steps there are from nothing of a motif to all of it.
     """
@@ -43,7 +44,7 @@ class Ehrlich:
     def _share(self, sequence: str, motif: str, spacing: tuple[int, ...]) -> float:
         places = range(len(sequence) - spacing[-1])
         pairs = list(zip(motif, spacing, strict=True))
-        most = max(sum(sequence[place + behind] == letter for letter, behind in pairs) for place in places)
+        most = max(sum(sequence[place + step] == letter for letter, step in pairs) for place in places)
         return self.quantization * most // len(motif) / self.quantization
 
     def sample(self, rng: np.random.Generator) -> str:
@@ -75,6 +76,8 @@ def random_ehrlich(
     span = length // motifs
     if not 1 < motif_length <= span or motifs * motif_length > len(letters):
         raise ValueError(f"{motifs} motifs of {motif_length} letters do not fit {length} letters of {letters}")
+    if not 1 <= quantization <= motif_length:
+        raise ValueError(f"`quantization` must be 1 to {motif_length}, got {quantization}")
     order = rng.permutation(list(letters))
     chain = "".join(order[: motifs * motif_length])  # what follows in it is never banned
     successors = {}

@@ -87,7 +87,7 @@ def propose(
     rules = read_constraints(wild, get_alphabet(measured.alphabet), **constraints or {})
     if rules.wild_type is not None and (forced := rules.forced()):
         numbers = ", ".join(str(rules.wild_type.number(position)) for position in forced)
-        print(f"constraints: letters of the wild type that no candidate keeps (--forbid, --letters) are at {numbers}")
+        print(f"constraints: no candidate keeps the letters of the wild type at {numbers}")
     candidates = _candidates(rules, pool, sites, measured)
     _check_lengths(measured, candidates, None if trained is None else trained.config.linear_length)
     if trained is None:  # better now than after the training
@@ -153,7 +153,7 @@ def _usual_mutations(measured: Measured, rules: Constraints) -> int | None:
     if any(len(sequence) != len(wild) for sequence in measured.sequences):
         return None
     most = max(distance(sequence, wild) for sequence in measured.sequences)
-    return 1 + max(most, len(rules.forced()))
+    return 1 + max(most, rules.fewest_mutations())
 
 
 def _read_pool(file: str, measured: Measured) -> list[str]:

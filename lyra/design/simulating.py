@@ -31,31 +31,16 @@ class Arm(NamedTuple):
     """A way of choosing.
 
     Attributes:
-        fit: makes its surrogate.
+        fit: makes its surrogate; None chooses at random, as the start is.
         acquisition: a key of `ACQUISITIONS`.
     """
 
-    fit: Fit
+    fit: Fit | None
     acquisition: str = "greedy"
 
 
-class _WithoutIntervals:
-    def limits(self, predicted: np.ndarray, level: float) -> None:
-        return None
-
-
 @dataclass
-class _Random(_WithoutIntervals):
-    """Says anything."""
-
-    rng: np.random.Generator
-
-    def predict(self, sequences: Sequence[str]) -> np.ndarray:
-        return self.rng.random((1, len(sequences)))
-
-
-@dataclass
-class _Ridge(_WithoutIntervals):
+class _Ridge:
     """Ridge regression on one-hot letters, its penalty by leaving one out."""
 
     encoder: OneHotEncoder
@@ -71,11 +56,14 @@ class _Ridge(_WithoutIntervals):
         encoded = self.encoder.transform([list(sequence) for sequence in sequences])
         return (encoded @ self.ridge.coef_ + self.ridge.intercept_)[None]
 
+    def limits(self, predicted: np.ndarray, level: float) -> None:
+        return None
+
 
 _lyra = partial(fit_surrogate, quiet=True)
 
 ARMS: dict[str, Arm] = {
-    "random": Arm(lambda measured, seed: _Random(np.random.default_rng(seed))),
+    "random": Arm(None),
     "ridge greedy": Arm(_Ridge.fit),
     "lyra greedy": Arm(_lyra),
     "lyra ucb": Arm(_lyra, "ucb"),
@@ -152,6 +140,9 @@ def _landscape(
 ) -> tuple[str, Callable[[int], Landscape]]:
     """What tells the landscape from others, and the one of each seed."""
     if name in SIMULATED:
+        for flag, column in (("--sequence_column", sequence_column), ("--label_column", label_column)):
+            if column is not None:
+                raise InputError(f"{flag}: not with a simulated landscape")
         return name, lru_cache(maxsize=1)(SIMULATED[name])  # the arms of a seed come one after the other
     if not Path(name).exists() and not Path(name).suffix:
         raise InputError(f"{name}: expected a table, or one of {', '.join(SIMULATED)}")
@@ -180,14 +171,28 @@ def _file(folder: Path, arm: str, seed: int) -> Path:
 
 def _play(landscape: Landscape, arm: Arm, seed: int, start: int, batch: int, rounds: int) -> list[float]:
     """The best found value over the maximum, after the start and after each round."""
-    campaign = Campaign(landscape.candidates, landscape.alphabet, Policy(arm.acquisition), arm.fit, seed)
-    chosen, best = landscape.start(np.random.default_rng(seed), start), []
+    rng = np.random.default_rng(seed)
+    value_of: dict[str, float] = {}
+    best: list[float] = []
+    chosen = landscape.start(rng, start)
     for number in range(rounds + 1):
-        campaign.measure(chosen, [landscape.measure(each) for each in chosen])
-        best.append(float(campaign.measured.values.max()) / landscape.maximum)
+        value_of |= {each: landscape.measure(each) for each in chosen}
+        best.append(max(value_of.values()) / landscape.maximum)
         if number < rounds:
-            chosen = [pick.sequence for pick in campaign.propose(batch)]
+            chosen = _next(landscape, arm, value_of, batch, seed, rng)
     return best
+
+
+def _next(
+    landscape: Landscape, arm: Arm, value_of: dict[str, float], batch: int, seed: int, rng: np.random.Generator
+) -> list[str]:
+    """What an arm measures next, given what it has measured."""
+    if arm.fit is None:
+        drawn = landscape.start(rng, batch + len(value_of))
+        return [each for each in drawn if each not in value_of][:batch]
+    campaign = Campaign(landscape.candidates, landscape.alphabet, Policy(arm.acquisition), arm.fit, seed)
+    campaign.measure(list(value_of), list(value_of.values()))
+    return [pick.sequence for pick in campaign.propose(batch)]
 
 
 def table(found: dict[str, np.ndarray]) -> str:

@@ -114,7 +114,7 @@ def run_record(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that figures depend on."""
+    """Of Python and the packages that models are trained with."""
     packages = {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate")}
     return {"python": platform.python_version(), "lyra-bio": __version__} | packages
 

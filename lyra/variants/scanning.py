@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from ..alphabet_lyra import get_alphabet
+from ..data.cells import is_missing
 from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, detect_alphabet, read_sequences
 from ..data.readers import Row, RowLocation
@@ -84,8 +85,6 @@ class ListReader:
             read_label(location, row, self.label)
         variant = _parse(self.wild_type, location, row, self.column)
         length = len(self.wild_type.sequence) + sum(len(edit.alternative) - len(edit.reference) for edit in variant)
-        if not length:
-            raise InputError(f"{location}, column {self.column!r}: deletes the whole wild type")
         if self.length not in (None, length):
             raise InputError(
                 f"{location}, column {self.column!r}: {self.wild_type.format(variant)} changes the length, which the "
@@ -96,17 +95,24 @@ class ListReader:
 
 def _parse(wild_type: WildType, location: RowLocation, row: Row, column: str) -> Variant:
     try:
-        return wild_type.parse(str(row.get(column) or ""))
+        variant = wild_type.parse(str(row.get(column) or ""))
     except ValueError as error:
         raise InputError(f"{location}, column {column!r}: {error}") from None
+    if not wild_type.apply(variant):
+        raise InputError(f"{location}, column {column!r}: deletes the whole wild type")
+    return variant
 
 
 def mutated_sequences(rows: Iterable[tuple[RowLocation, Row]], column: str, wild_type: WildType) -> list[str]:
-    """The sequences of variants.
+    """The sequences of variants, of measured rows: an empty cell is not taken for the wild type.
 
     Raises:
-        InputError: naming row and column of one that cannot be read.
+        InputError: naming row and column of one that is missing or cannot be read.
     """
+    rows = list(rows)
+    for location, row in rows:
+        if is_missing(row.get(column)):
+            raise InputError(f"{location}, column {column!r}: expected a variant such as A1P, or WT, got nothing")
     return [wild_type.apply(_parse(wild_type, location, row, column)) for location, row in rows]
 
 

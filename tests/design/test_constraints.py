@@ -17,6 +17,8 @@ PROTEIN, DNA, RNA = map(get_alphabet, ("protein", "dna", "rna"))
 WILD = WildType("MKTAYIAKQR", PROTEIN)
 GENE = WildType("ATGGGTCTCAAACCCGGG", DNA)
 
+SERINE = WildType("ATGTCATAA", DNA)  # TCA, AGC and AGT are serine
+
 
 @pytest.fixture(autouse=True)
 def short_searches(monkeypatch):
@@ -65,11 +67,18 @@ def test_motifs_of_dna_are_looked_for_on_both_strands():
         (WILD, {"letters": ["1-3=V"], "max_mutations": 2}, ("--letters 1=V", "--max_mutations 2")),
         (GENE, {"min_gc": 0.7, "max_gc": 0.3}, ("--min_gc 0.7", "--max_gc 0.3")),
         (GENE, {"min_gc": 0.9, "letters": ["1-9=AT"]}, ("--min_gc 0.9", "letters")),
-        (GENE, {"avoid": ["GGTCTC"], "fixed": "4-9"}, ("--avoid GGTCTC", "--fixed", "4 to 9")),
+        (GENE, {"avoid": ["GGTCTC"], "fixed": "4-9"}, ("--avoid GGTCTC and --fixed", "4 to 9")),
         (WILD, {"min_gc": 0.5}, ("--min_gc: only for nucleotides",)),
         (WILD, {"keep_translation": "all"}, ("--keep_translation: only for nucleotides",)),
         (GENE, {"keep_translation": "all", "letters": ["1=C"]}, ("--keep_translation", "--letters 1=C", "position 1 ")),
-        (GENE, {"keep_translation": "all", "letters": ["9=C", "7=T"]}, ("--keep_translation and --letters 7=T and",)),
+        (
+            GENE,
+            {"keep_translation": "all", "letters": ["9=C", "7=T"]},
+            ("--keep_translation and --letters contradict",),
+        ),
+        (GENE, {"keep_translation": "all", "avoid": ["ATG"]}, ("--avoid ATG and --keep_translation", "1 to 3")),
+        (GENE, {"keep_translation": "all", "min_gc": 0.9}, ("--min_gc 0.9 and --keep_translation", "at most 0.722")),
+        (SERINE, {"keep_translation": "all", "letters": ["4=A"], "max_mutations": 2}, ("--letters 4=A and", ": 3 pos")),
         (GENE, {"keep_translation": "2-9"}, ("--keep_translation: expected a multiple of 3 letters, got 8",)),
         (GENE, {"keep_translation": "1-3,7-9"}, ("--keep_translation: expected one stretch", "'1-3,7-9'")),
         (WildType("ATGTAAGGG", DNA), {"keep_translation": "all"}, ("--keep_translation", "stop codon at 4")),
@@ -121,6 +130,10 @@ def test_a_search_mends_what_the_wild_type_violates():
 def test_enzymes_are_known_by_name():
     assert constraints(GENE, avoid=["BsaI"]).violated(GENE.sequence) == "--avoid"  # GGTCTC
     assert constraints(GENE, avoid=["EcoRI"]).violated(GENE.sequence) is None
+    assert [motif.letters for motif in constraints(GENE, avoid=["DrdV", "HpyUM037X"]).motifs] == [
+        *("CATGNAC", "TNGGNAG", "GTGGNAG")
+    ]
+    assert constraints(GENE, avoid=["drdv"]).motifs[0].letters == "DRDV"  # a motif in lower case
     assert constraints(GENE, avoid=["BsaI"]).violated("ATGGAGACCAAACCCGGG") == "--avoid"  # on the other strand
 
 
@@ -219,7 +232,7 @@ def test_no_gene_violates_random_constraints(monkeypatch):
 
 
 def test_a_search_begins_with_all_neighbours_of_the_best():
-    """What one mutation more would make better is never missed."""
+    """Of a sequence with fewer neighbours than half of a generation."""
     rules, best = constraints(GENE), "ATGGGTCTCAAACCCGGT"
     found = candidates.Search(rules).find([best], lambda each: np.array([s == best for s in each], float), RNG)
     neighbours = {best[:i] + letter + best[i + 1 :] for i in range(18) for letter in "ACGT"} - {best}

@@ -2,6 +2,7 @@
 
 import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lyra.design.landscapes import SIMULATED
 from lyra.design.simulating import table
 
 LETTERS = "ACDEFGHIKL"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_bad_flags_end_with_a_line(landscape, tmp_path, capsys, more, said):
 
 @pytest.mark.parametrize("name", sorted(SIMULATED))
 def test_simulated_landscapes_are_played(name, tmp_path, monkeypatch):
-    """No further than the maximum; what is rugged defeats ridge regression."""
+    """From one start, and no further than the maximum."""
     monkeypatch.setattr(candidates, "_CHILDREN", 300)
     arms = ("random", "ridge greedy")
     found = simulate_campaign(name, str(tmp_path / "o"), 60, 60, 2, 2, arms)
@@ -82,6 +84,8 @@ def test_an_ehrlich_function_is_its_definition():
     assert function.value("AACCDDDD") == 0.5  # half of the second motif
     assert function.value("AACCCCCC") == 0  # nothing of the second
     assert function.value("DDEAACCC") == 0  # E may not be followed by A
+    coarse = Ehrlich(8, ("ACDE",), ((0, 1, 2, 3),), dict.fromkeys("ACDE", "ACDE"), 2)
+    assert [coarse.value(each) for each in ("AAAAAAAA", "ACCCCCCC", "ACDDDDDD", "ACDEEEEE")] == [0, 0.5, 0.5, 1]
     for seed in range(20):
         rng = np.random.default_rng(seed)
         function = random_ehrlich(rng, "ACDEFGHIKLMNPQRSTVWY", length=30, motifs=3, motif_length=5, quantization=5)
@@ -104,8 +108,18 @@ def test_lyra_plays(landscape, tmp_path, monkeypatch):
 def test_an_unknown_landscape_ends_with_a_line(tmp_path, capsys):
     assert main(["simulate-campaign", "hills", "-o", str(tmp_path / "o")]) == 2
     assert "hills: expected a table, or one of polynomial, ehrlich" in capsys.readouterr().err
+    assert main(["simulate-campaign", "ehrlich", "-o", str(tmp_path / "o"), "--label_column", "y"]) == 2
+    assert "--label_column: not with a simulated landscape" in capsys.readouterr().err
     assert main(["simulate-campaign", "polynomial", "-o", str(tmp_path / "o"), "--start", "70000"]) == 2
     assert (
         "polynomial: has 65536 sequences, a campaign measures 70384" in capsys.readouterr().err
         and not (tmp_path / "o").exists()
     )
+
+
+@pytest.mark.parametrize("file", sorted((DOCS / "campaigns").glob("*.json")), ids=lambda file: file.stem)
+def test_the_page_shows_the_records(file):
+    best = json.loads(file.read_text())["best"]
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    assert table({arm: np.array(values) for arm, values in best.items()}) in page
+    assert file.with_suffix(".png").exists() and f"campaigns/{file.stem}.png" in page
