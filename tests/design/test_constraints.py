@@ -74,7 +74,7 @@ def test_motifs_of_dna_are_looked_for_on_both_strands():
         (
             GENE,
             {"keep_translation": "all", "letters": ["9=C", "7=T"]},
-            ("--keep_translation and --letters contradict",),
+            ("--letters 7=T and --letters 9=C contradict",),
         ),
         (GENE, {"keep_translation": "all", "avoid": ["ATG"]}, ("--avoid ATG and --keep_translation", "1 to 3")),
         (GENE, {"keep_translation": "all", "min_gc": 0.9}, ("--min_gc 0.9 and --keep_translation", "at most 0.722")),
