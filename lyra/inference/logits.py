@@ -105,7 +105,8 @@ def logits_of_texts(
 
 def check_finite(predictions: Iterable[np.ndarray]) -> None:
     """Raises InputError if predictions are not finite, as after a training that diverged."""
-    if not all(np.isfinite(each).all() for each in predictions):
+    flat = [each.ravel() for each in predictions]  # at once, as there may be millions of single numbers
+    if flat and not np.isfinite(np.concatenate(flat)).all():
         raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
 
 

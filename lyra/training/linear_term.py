@@ -18,7 +18,7 @@ from scipy import optimize, sparse, special
 from ..data.preparation import Prepared
 from ..inference.logits import map_batches
 from ..losses_lyra import head_losses, reduce_losses, to_label_units, to_training_scale
-from ..metrics import greater_is_better
+from ..metrics import METRICS, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from ..scoring import compute_metrics
 from .curve import Curved, fit_curve
@@ -175,14 +175,6 @@ def _loss(model: LyraClassificationModel, data: Prepared, latent: torch.Tensor) 
 
 def _curved(model: LyraClassificationModel, latent: torch.Tensor) -> torch.Tensor:
     return latent if model.curve is None else model.curve(latent.to(model.device)).cpu()
-
-
-def _combine(scores: dict[str, float], metric: str) -> float:
-    """One number of the scores of a regression; greater is better. By default rank correlation alone would give up what
-    the values say, so the other one counts as much."""
-    if metric == "spearman":
-        return (scores.get("spearman", np.nan) + scores.get("pearson", np.nan)) / 2
-    return scores.get(metric, np.nan) * (1 if greater_is_better(metric) else -1)
 
 
 def _scores(data: Prepared, split: str, logits: np.ndarray) -> dict[str, float]:
@@ -358,9 +350,25 @@ def _scorer(
         if data.task.kind != "regression":
             return -float(np.nanmean((predictions - targets) ** 2))
         values = to_label_units(torch.from_numpy(predictions), _scale(fields)).numpy()
-        return _combine(compute_metrics("regression", values, labels, data.task.names), metric)
+        return score_values(values, labels.reshape(values.shape), data.task.names, metric)
 
     return score
+
+
+def score_values(values: np.ndarray, labels: np.ndarray, names: tuple[str, ...], metric: str) -> float:
+    """What `compute_metrics` says of values `(rows, outputs)`, of one metric only, as it is asked for each penalty. By
+    default rank correlation alone would give up what the values say, so the other one counts as much."""
+    output, _, name = metric.rpartition("_")
+    columns, present = [names.index(output)] if output else range(len(names)), ~np.isnan(labels)
+
+    def mean_of(name: str) -> float:
+        each = [METRICS[name].compute(values[present[:, i], i], labels[present[:, i], i]) for i in columns]
+        defined = [float(value) for value in each if value is not None]
+        return float(np.mean(defined)) if defined else np.nan
+
+    if metric == "spearman":
+        return (mean_of("spearman") + mean_of("pearson")) / 2
+    return mean_of(name) * (1 if greater_is_better(metric) else -1)
 
 
 def _calibrate(

@@ -74,13 +74,14 @@ class SimilarLetters:
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """`(n * 20, k)` to the same."""
-        W = weights.reshape(*self._reference.shape, -1)  # (n, 20, k)
-        alike = np.einsum("ab,nbk->nak", self._alike, W, optimize=True)
-        by_reference = np.einsum("nr,nak->rak", self._reference @ self._alike, alike, optimize=True)
+        positions, letters = self._reference.shape
+        W = weights.reshape(positions, letters, -1)  # (n, 20, k)
+        alike = self._alike @ W
+        flat = alike.reshape(positions, -1)
+        by_reference = self._alike @ (self._reference.T @ flat).reshape(letters, -1)  # (20, 20 k)
         product = _ITSELF * W + _ALIKE * alike
-        product += _NEAR * (self._near @ alike.reshape(len(alike), -1)).reshape(alike.shape)
         product += _EVERYWHERE * alike.sum(axis=0)
-        product += _SAME_REFERENCE * np.einsum("nr,rak->nak", self._reference, by_reference, optimize=True)
+        product += (_NEAR * (self._near @ flat) + _SAME_REFERENCE * (self._reference @ by_reference)).reshape(W.shape)
         return product.reshape(weights.shape)
 
 

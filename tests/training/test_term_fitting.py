@@ -16,10 +16,11 @@ from lyra.cli import main
 from lyra.data import DataArguments, prepare
 from lyra.inference import compute_logits, load_model
 from lyra.inference.logits import logits_of_texts
+from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.curve import Curved, bend, fit_curve
 from lyra.training.features import MOST_PAIRS, AlignedFeatures, possible_features, token_ids
-from lyra.training.linear_term import fit_linear_term
+from lyra.training.linear_term import fit_linear_term, score_values
 from lyra.training.model import build_model, label_fields
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
 from lyra.training.ridge import PENALTIES, fit_ridge, folds_of
@@ -143,6 +144,20 @@ def test_a_network_that_says_nothing_does_not_shrink_the_predictions(tmp_path):
     assert record["network_share"] <= 0.1
     predicted = np.stack(logits_of_texts(model, data.tokenizer, data.sequences["validation"]).logits)
     assert predicted.std() > 0.5 * data.label_array("validation").std()
+
+
+@pytest.mark.parametrize("metric", ["r2", "mae", "ndcg", "weight_rmse", "my_length_pearson"])
+def test_choices_go_by_the_metrics_that_are_reported(metric):
+    names, rng = ("weight", "my_length"), np.random.default_rng(0)
+    values, labels = rng.normal(size=(2, 40, 2))
+    labels[:7, 0] = np.nan
+    reported = compute_metrics("regression", values, labels, names)
+    expected = -reported[metric] if metric.endswith(("mae", "rmse")) else reported[metric]
+    assert score_values(values, labels, names, metric) == pytest.approx(expected)
+    assert score_values(values, labels, names, "spearman") == pytest.approx(
+        (reported["spearman"] + reported["pearson"]) / 2
+    )
+    assert np.isnan(score_values(values, np.zeros((40, 2)), names, "r2"))
 
 
 def test_equal_sequences_share_a_fold():
