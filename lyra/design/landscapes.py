@@ -47,15 +47,20 @@ def tabulated(values: dict[str, float], alphabet: str) -> Landscape:
     return Landscape(alphabet, Pool(sequences), start, values.__getitem__, max(values.values()), len(sequences))
 
 
+def _generator(seed: int) -> np.random.Generator:
+    """Not that of a campaign with the same seed, whose start would depend on the landscape."""
+    return np.random.default_rng([seed, 1])
+
+
 def _polynomial(seed: int) -> Landscape:
     """Eight positions of four letters, with interactions of up to three."""
-    landscape = random_landscape(np.random.default_rng(seed), length=20, order=3, positions=8)
+    landscape = random_landscape(_generator(seed), length=20, order=3, positions=8)
     return tabulated({each: landscape.fitness(each) for each in every_variant(landscape)}, "protein")
 
 
 def _ehrlich(seed: int) -> Landscape:
     """All sequences of 32 residues, searched from a random one."""
-    rng, alphabet = np.random.default_rng(seed), get_alphabet("protein")
+    rng, alphabet = _generator(seed), get_alphabet("protein")
     function = random_ehrlich(rng, alphabet.letters)
 
     def start(rng: np.random.Generator, count: int) -> list[str]:

@@ -105,7 +105,7 @@ def simulate_campaign(
     if (size := draw(0).size) < (needed := start + rounds * batch):
         raise InputError(f"{landscape}: has {size} sequences, a campaign measures {needed}")
     folder = Path(output)
-    settings = {"landscape": identity, "start": start, "batch": batch, "rounds": rounds}
+    settings = {"landscape": identity, "start": start, "batch": batch, "rounds": rounds, "versions": versions()}
     with made_folder(folder):
         _check_settings(folder, settings, resume)
         (folder / RUNS).mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ def simulate_campaign(
                 write_json(file, {"arm": arm, "seed": seed, "best": best})
         found = {arm: np.array([read_json(_file(folder, arm, seed))["best"] for seed in range(seeds)]) for arm in arms}
         arrays = {arm: values.tolist() for arm, values in found.items()}
-        write_json(folder / RECORD, settings | {"versions": versions(), "best": arrays})
+        write_json(folder / RECORD, settings | {"best": arrays})
         with write_then_rename(folder / TABLE) as partial:
             partial.write_text(table(found), encoding="utf-8")
         with write_then_rename(folder / PLOT) as partial:

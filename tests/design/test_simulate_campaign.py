@@ -29,7 +29,7 @@ def landscape(tmp_path):
     return str(tmp_path / "l.csv")
 
 
-def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, capsys):
+def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, capsys, monkeypatch):
     output = tmp_path / "o"
     arms = ["--arms", "random", "ridge greedy"]
     more = ["--start", "50", "--batch", "20", "--rounds", "2", "--seeds", "3", *arms]
@@ -52,6 +52,9 @@ def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, caps
     assert (output / "runs" / "random_0.json").stat().st_mtime_ns == kept
     assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume", "--batch", "21"]) == 2
     assert "cannot resume: batch changed" in capsys.readouterr().err
+    monkeypatch.setattr("lyra.design.simulating.versions", dict)
+    assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume"]) == 2
+    assert "cannot resume: versions changed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,15 @@ def test_simulated_landscapes_are_played(name, tmp_path, monkeypatch):
     assert name == "ehrlich" or found["ridge greedy"][:, -1].mean() > found["random"][:, -1].mean()
     assert all((each > 0).all() and (each <= 1).all() for each in found.values())
     assert (found["random"][:, 0] == found["ridge greedy"][:, 0]).all()
+
+
+@pytest.mark.parametrize("name", sorted(SIMULATED))
+def test_a_start_does_not_depend_on_the_landscape_of_its_seed(name, monkeypatch):
+    drawn = []
+    real = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or real(seed))
+    SIMULATED[name](3)
+    assert drawn and 3 not in drawn
 
 
 def test_an_ehrlich_function_is_its_definition():
