@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ..conformal import check_level
 from ..errors import InputError
 from ..inference.checks import check_model_path, check_paths
 from . import is_main_process, quiet_loading
@@ -21,6 +22,7 @@ _OF_WILD_TYPES = (
     "variant_column",
     "label_column",
     "offset",
+    "interval",
 )
 _OF_GENOMES = ("vcf", "bed", "genome", "window", "strand")
 _OF_BOTH = ("effect", "device", "revision", "resume")
@@ -50,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="added to positions counted from 1; -1 counts from 0. Default: 0.",
     )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="add intervals, or sets of classes, that hold the measured label with this probability, such as 0.9",
+    )
     parser.add_argument("--vcf", metavar="FILE", help="variants in a genome, also .gz, instead of a wild type")
     parser.add_argument("--bed", metavar="FILE", help="regions of a genome, to predict window by window")
     parser.add_argument("--genome", metavar="FASTA", help="of --vcf and --bed; plain, or compressed by bgzip")
@@ -72,6 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     own = {
         name: value for name in _OF_WILD_TYPES if (value := getattr(arguments, name)) is not None and value is not False
     }
+    if arguments.interval is not None:
+        check_level(arguments.interval)
     if not genomes:
         if arguments.wild_type is None:
             raise InputError("the wild type is missing, as in `lyra scan model wild_type.fasta -o effects`")

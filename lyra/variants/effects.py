@@ -9,7 +9,7 @@ from ..configuration_lyra import LyraConfig
 from ..data.readers import Row
 from ..errors import InputError
 from ..inference.logits import Predictions, to_values
-from ..inference.outputs import kind_of, prediction_columns
+from ..inference.outputs import added_columns, kind_of, prediction_columns
 from ..modeling_lyra import LyraClassificationModel
 from ..tokenization_lyra import LyraTokenizer
 from .notation import Edit, Variant, WildType
@@ -60,9 +60,10 @@ class Effects:
         model: of whole single sequences, in evaluation mode.
         effect: a key of `EFFECTS`.
         epistasis: whether variants have several edits.
+        interval: level, such as 0.9, of intervals or sets that are added.
 
     Raises:
-        InputError: for another effect, or if the wild type's value allows no ratio.
+        InputError: for another effect, a model without intervals, or if the wild type's value allows no ratio.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Effects:
         wild_type: WildType,
         effect: str = "difference",
         epistasis: bool = False,
+        interval: float | None = None,
     ):
         check_effect(effect)
+        added_columns(model.config, per_token=False, level=interval)  # or the model has none
         self.model, self.tokenizer, self.wild_type = model, tokenizer, wild_type
-        self.effect, self.epistasis = effect, epistasis
+        self.effect, self.epistasis, self.interval = effect, epistasis, interval
         config = model.config
         self._read_out = ReadOut(config)
         self._outputs, self._ends = self._read_out.outputs, self._read_out.ends
@@ -113,7 +116,7 @@ class Effects:
             if self.has_latents:
                 added |= {f"latent_epistasis{end}": c for end, c in zip(self._ends, of_latents.T, strict=True)}
         predictions = Predictions(list(scores.logits), None if scores.stds is None else list(scores.stds))
-        rows = prediction_columns(predictions, self.model.config, per_token=False)
+        rows = prediction_columns(predictions, self.model.config, per_token=False, level=self.interval)
         return [
             {name.replace("std", "prediction_sd", 1) if name.startswith("std") else name: v for name, v in row.items()}
             | {name: np.float32(column[i]) for name, column in added.items()}

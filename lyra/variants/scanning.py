@@ -130,6 +130,7 @@ def scan(
     label_column: str | None = None,
     offset: int = 0,
     effect: str = "difference",
+    interval: float | None = None,
     device: str | None = None,
     revision: str | None = None,
     resume: bool = False,
@@ -150,6 +151,7 @@ def scan(
             with what is predicted.
         offset: added to a position, counted from 1, in the notation.
         effect: a key of `EFFECTS`.
+        interval: level, such as 0.9, of intervals or sets that are added, see [`prediction_columns`].
         device: by default the GPU where there is one.
         revision: of a Hub repository.
         resume: whether to keep the parts of an interrupted scan.
@@ -173,14 +175,14 @@ def scan(
         reader = ListReader(variants, wild, variant_column, label_column, model.config.linear_length)
         settings = {"variants": fingerprint_of(variants, model)["the table"], "column": reader.column}
         combined = True
-    effects = Effects(model, tokenizer, wild, effect, combined)
+    effects = Effects(model, tokenizer, wild, effect, combined, interval)
     columns: list[str] = []
 
     def write(chunk: VariantChunk, path: Path, first: bool) -> None:
         _write_rows(chunk, path, first, wild, effects, columns)
 
     folder = Path(output)
-    fingerprint = fingerprint_of(wild_type, model, **settings, effect=effect, offset=offset)
+    fingerprint = fingerprint_of(wild_type, model, **settings, effect=effect, offset=offset, interval=interval)
     with made_folder(folder):
         count = write_in_parts(str(folder / TABLE), reader, write, join_tables, fingerprint, resume, state)
     if state is None or state.process_index == 0:

@@ -10,6 +10,7 @@ from runs import KILLED, interrupted
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.cli import main
+from lyra.conformal import fit_scores
 from lyra.errors import InputError
 from lyra.variants import scan
 
@@ -60,6 +61,20 @@ def test_singles_are_what_predict_says(model, wild_type, tmp_path, capsys):
     assert [row["pos"] for row in matrix] == [str(i + 1) for i in range(12)] and matrix[0]["M"] == ""
     assert float(matrix[0]["A"]) == pytest.approx(effects[0], abs=1e-5)
     assert {file.name for file in out.iterdir()} == {"scan.csv", "effects.png", "effects_matrix.csv", "heat_map.png"}
+
+
+def test_intervals_are_those_of_predict(wild_type, tmp_path):
+    labels = np.random.default_rng(0).normal(size=(99, 1))
+    model = save(tmp_path / "c", num_labels=1, calibration=fit_scores("regression", labels * 0, None, labels))
+    assert main(["scan", model, wild_type, "-o", str(tmp_path / "out"), "--interval", "0.9"]) == 0
+    rows = read(tmp_path / "out" / "scan.csv")
+    assert list(rows[0]) == ["mutant", "mutated_sequence", "prediction", "lower", "upper", "effect"]
+    with open(tmp_path / "t.csv", "w") as file:
+        file.write("sequence\n" + "".join(f"{row['mutated_sequence']}\n" for row in rows))
+    assert main(["predict", model, str(tmp_path / "t.csv"), "-o", str(tmp_path / "p.csv"), "--interval", "0.9"]) == 0
+    for row, predicted in zip(rows, read(tmp_path / "p.csv"), strict=True):
+        assert float(row["lower"]) < float(row["prediction"]) < float(row["upper"])
+        assert float(row["upper"]) == pytest.approx(float(predicted["upper"]), abs=1e-5)
 
 
 def test_pairs_and_their_epistasis(model, wild_type, tmp_path):
@@ -143,6 +158,8 @@ def test_from_python(model, wild_type, tmp_path):
             "list.csv, row 2 (line 3), column 'mutant': position 1 of the wild type is M, not A",
         ),
         (["--variants", "none.csv"], "none.csv: no such file"),
+        (["--interval", "0.9"], "--interval: the model has no intervals; it was not calibrated in training"),
+        (["--interval", "90"], "--interval: expected a level between 0 and 1, such as 0.9, got 90"),
         (["--effect", "log2"], "--effect log2: needs positive predictions, that of the wild type is -"),
     ],
 )
