@@ -58,6 +58,7 @@ class PcnTrainingArguments(TrainingDefaults, TrainingArguments):
     load_best_model_at_end: bool = True
     logging_steps: float = 50
     report_to: str = "none"
+    disable_tqdm: bool = False  # by default hidden where transformers' messages are
     dataloader_pin_memory: bool = False
 
 

@@ -123,6 +123,8 @@ class TrainingDefaults:
         metadata={"help": "Validation metric to select by; default spearman, mcc or auroc, depending on the task."},
     )
     report_to: str | None = field(default="none", metadata={"help": "Experiment trackers."})
+    # By default hidden where transformers' messages are, which the command line hides.
+    disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the bar with the time left."})
     dataloader_pin_memory: bool = field(
         default_factory=_has_gpu, metadata={"help": "Pin memory; by default where there is a GPU."}
     )

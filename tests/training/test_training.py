@@ -1,8 +1,10 @@
 """The main job on tiny tables: `lyra train`, what it writes, and what it refuses."""
 
 import csv
+import io
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +34,17 @@ def composition(sequence):
 
 def run(table, output, *flags):
     return main(["train", str(table), "--output_dir", str(output), *TINY, *flags])
+
+
+def test_a_terminal_shows_a_bar(table, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    flags = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "1", "--use_cpu", "true"]
+    assert main(["train", str(table(composition)), "--output_dir", str(tmp_path / "out"), *flags]) == 0
+    assert re.search(r"training: +\d+%", sys.stderr.getvalue())
 
 
 def read_csv(path):
