@@ -10,7 +10,7 @@ ifeq ($(shell $(BIN)/python -m pip --version 2>/dev/null),)
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: setup demo test lint audit docs artifacts format clean
+.PHONY: setup demo app test lint audit docs screenshots artifacts format clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +25,10 @@ demo: setup
 	rm -rf demo
 	$(BIN)/lyra demo --output_dir demo
 
+# The web page, on this machine's own address.
+app: setup
+	HF_HUB_OFFLINE=0 $(BIN)/lyra app
+
 test: setup lint audit docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
@@ -36,13 +40,17 @@ lint: setup
 # Secrets in the files, and advisories on the dependencies. Checksums look like keys in hexadecimal, and the letters of an
 # alphabet like one in base 64.
 audit: setup
-	find . \( -name .git -o -name .venv -o -name runs -o -name demo -o -name build -o -name dist -o -path ./data -o -name '.*_cache' -o -name __pycache__ \) -prune \
+	find . \( -name .git -o -name .venv -o -name runs -o -name demo -o -name lyra_models -o -name build -o -name dist -o -path ./data -o -name '.*_cache' -o -name __pycache__ \) -prune \
 		-o -type f -print0 | xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --exclude-lines '"letters": "'
 	$(BIN)/python scripts/tools/audit.py
 
 # The site, in build/site; a broken link is an error.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pictures of the web page in the documentation; needs chromium and chromium-driver.
+screenshots: setup
+	$(BIN)/python scripts/tools/screenshots.py
 
 # A complete Hub repository of each model in model_cards, in dist/hub.
 artifacts: setup

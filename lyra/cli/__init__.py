@@ -2,7 +2,10 @@
 
 from ..command import Command, is_main_process, quiet_loading
 
-VERBS = ("train", "tune", "predict", "embed", "scan", "explain", "propose", "simulate-campaign", "publish", "demo")
+VERBS = (
+    *("train", "tune", "predict", "embed", "scan", "explain", "propose"),
+    *("simulate-campaign", "publish", "app", "demo"),
+)
 COMMAND = Command("lyra", __name__, VERBS, "Small accurate models of DNA, RNA and protein sequences.")
 build_parser, main, run = COMMAND.parser, COMMAND.main, COMMAND.run
 

@@ -45,7 +45,7 @@ def demo(output: Path) -> None:
         folder = output / ("saturating" if saturating else "polynomial")
         folder.mkdir(parents=True)
         print(f"\n── {name} ──", flush=True)
-        table = _simulate_table(folder / "variants.csv", number, saturating)
+        table = simulate_table(folder / "variants.csv", number, saturating)
         record = train(
             DataArguments(data=str(table)),
             ModelArguments(preset="paper", config_overrides=["bidirectional=true", "dropout=0.05"]),
@@ -64,15 +64,16 @@ def demo(output: Path) -> None:
     print(f"\ntables, models (README.md, plots/, metrics.json) and predictions are in {output}/")
 
 
-def _simulate_table(path: Path, seed: int, saturating: bool) -> Path:
+def simulate_table(path: Path, seed: int, saturating: bool, rows: int = _ROWS) -> Path:
+    """Writes a table of variants of a simulated landscape; returns its path."""
     import numpy as np
 
     from ..data import SPLITS, TableWriter
     from ..simulation import random_landscape, simulate
 
     rng = np.random.default_rng(seed)
-    variants = simulate(rng, random_landscape(rng, saturating=saturating), _ROWS)
-    splits = np.repeat(SPLITS, [round(0.8 * _ROWS), round(0.1 * _ROWS), round(0.1 * _ROWS)])
+    variants = simulate(rng, random_landscape(rng, saturating=saturating), rows)
+    splits = np.repeat(SPLITS, [round(0.8 * rows), round(0.1 * rows), round(0.1 * rows)])
     with TableWriter(path) as writer:
         writer.write([row | {"split": str(split)} for row, split in zip(variants, splits, strict=True)])
     return path

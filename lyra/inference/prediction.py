@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from ..data.tables import TableWriter, join_tables, output_format
+from ..modeling_lyra import LyraClassificationModel
+from ..tokenization_lyra import LyraTokenizer
 from .checks import check_paths
 from .loading import load_on_device
 from .logits import logits_of_texts
@@ -53,6 +57,24 @@ def predict(
     output_format(output)
     check_paths(model_name, source, output)
     model, tokenizer, state = load_on_device(model_name, revision, device)
+    options: dict[str, Any] = {"interval": interval, "nearest": nearest, "resume": resume, "state": state}
+    return predict_table(model, tokenizer, source, output, sequence_column, pair_column, unknown, **options)
+
+
+def predict_table(
+    model: LyraClassificationModel,
+    tokenizer: LyraTokenizer,
+    source: str,
+    output: str,
+    sequence_column: str | None = None,
+    pair_column: str | None = None,
+    unknown: str = "error",
+    interval: float | None = None,
+    nearest: str | None = None,
+    resume: bool = False,
+    state: PartialState | None = None,
+) -> int:
+    """[`predict`] with a model that is loaded already."""
     columns_of: dict[str, Any] = {"sequence_column": sequence_column, "pair_column": pair_column, "unknown": unknown}
     fingerprint = fingerprint_of(source, model, **columns_of, interval=interval, nearest=nearest)
     trained_on, length = model.config.training_data, model.config.linear_length

@@ -13,7 +13,7 @@ from .notation import WildType
 _DPI = 150
 _WRAP = 100  # positions in a row of a heat map
 # From hydrophobic to charged, as maps of effects have them.
-_AMINO_ACID_ORDER = "CFILMVWYAGTSNQDEHKRP"
+AMINO_ACID_ORDER = "CFILMVWYAGTSNQDEHKRP"
 
 
 def plot_heat_map(
@@ -25,7 +25,7 @@ def plot_heat_map(
         effects: `(length, letters)`, NaN where there is none.
         neutral: what no effect is.
     """
-    order = [letter for letter in _AMINO_ACID_ORDER if letter in letters] if set(letters) <= set(AMINO_ACIDS) else []
+    order = [letter for letter in AMINO_ACID_ORDER if letter in letters] if set(letters) <= set(AMINO_ACIDS) else []
     order += [letter for letter in letters if letter not in order]
     chosen = np.flatnonzero(np.isfinite(effects).any(axis=1))
     matrix = effects[chosen][:, [letters.index(letter) for letter in order]].T

@@ -1,0 +1,1 @@
+"""The web page (`lyra app`): train, predict, scan, explain and propose without a terminal."""

@@ -1,0 +1,57 @@
+"""What all visitors of the page share: folders, the queue, limits, and models that are loaded."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .jobs import Queue, mark_interrupted
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a page takes.
+
+    Attributes:
+        upload: megabytes of a file.
+        rows: of a table.
+        length: of a sequence.
+        waiting: jobs in the queue.
+        minutes: of a job.
+    """
+
+    upload: int = 200
+    rows: int = 1_000_000
+    length: int = 100_000
+    waiting: int = 20
+    minutes: float = 24 * 60.0
+
+    def check(self, rows: int, longest: int, name: str) -> None:
+        """Raises InputError for a table that is too large."""
+        if rows > self.rows:
+            raise InputError(f"{name}: has {rows:,} rows, this page takes {self.rows:,} at most")
+        if longest > self.length:
+            raise InputError(f"{name}: has a sequence of {longest:,} letters, this page takes {self.length:,} at most")
+
+
+class Site:
+    """A page's server side."""
+
+    def __init__(self, root: Path, limits: Limits):
+        self.workspace, self.limits = Workspace(root), limits
+        mark_interrupted(self.workspace.job_folders())
+        self.queue = Queue(limits.waiting, 60 * limits.minutes)
+        self._load = lru_cache(maxsize=4)(_load)
+
+    def model(self, folder: Path) -> tuple[Any, Any]:
+        """A model and its tokenizer, of which the latest ones stay in memory."""
+        return self._load(folder, (folder / "config.json").stat().st_mtime_ns)
+
+
+def _load(folder: Path, version: int) -> tuple[Any, Any]:
+    from ..inference.loading import load_on_device
+
+    model, tokenizer, _ = load_on_device(str(folder))
+    return model, tokenizer

@@ -1,0 +1,89 @@
+"""What a model says of sequences, at once."""
+
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from ...data.tables import read_rows, table_format
+from ...errors import InputError
+from ...inference.prediction import predict_table
+from ..site import Site
+from .job_tab import as_problem, without_folders
+
+_SHOWN_ROWS = 1000
+_LEVELS = ["none", "0.8", "0.9", "0.95"]  # probabilities that a measurement is inside
+
+
+class PredictTab:
+    verb, title = "predict", "Predict"
+
+    def __init__(self, site: Site, token: gr.BrowserState):
+        self.site = site
+        with gr.Tab(self.title, id=self.verb) as self.tab, gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                self.model = gr.Dropdown(
+                    [], label="Model", allow_custom_value=True, info="Yours, or a Hub id.", elem_id=f"{self.verb}-model"
+                )
+                self.pasted = gr.Textbox(
+                    label="Sequences", lines=8, info="One a line, or FASTA.", elem_id="predict-sequences"
+                )
+                self.table = gr.File(label="or a table", elem_id="predict-table")
+                self.interval = gr.Dropdown(_LEVELS, value="none", label="Intervals")
+                self.start = gr.Button("Predict", variant="primary", elem_id="predict-start")
+                self.problem = gr.Markdown(elem_id="predict-problem", elem_classes="problem")
+            with gr.Column(scale=3, min_width=320):
+                self.rows = gr.Dataframe(label="Predictions", visible=False, interactive=False, elem_id="predict-rows")
+                self.download = gr.DownloadButton("Download (csv)", visible=False, elem_id="predict-download")
+        asked = [token, self.model, self.pasted, self.table, self.interval]
+        shown = [self.problem, self.rows, self.download]
+        # One after the other: models that share the cores slow each other down many times.
+        self.start.click(self._predict, asked, shown, concurrency_limit=1, api_name="predict")
+        self.tab.select(self._models, token, self.model, api_visibility="private", show_progress="hidden")
+
+    def _models(self, token: str) -> Any:
+        return gr.update(choices=list(self.site.workspace.visitor(token).models()))
+
+    def _predict(self, token: str, model: str | None, pasted: str, table: str | None, interval: str) -> list[Any]:
+        source = None
+        try:
+            folder = self.site.workspace.visitor(token).model(model)
+            source = table or _write(pasted)
+            self._check(source)
+            output = str(Path(tempfile.mkdtemp(prefix="lyra-")) / "predictions.csv")
+            loaded = self.site.model(folder)
+            predict_table(*loaded, source, output, interval=None if interval == "none" else float(interval))
+        except InputError as error:
+            return [
+                as_problem(without_folders(str(error), Path(source).parent if source else None)),
+                gr.skip(),
+                gr.skip(),
+            ]
+        rows = pd.read_csv(output, nrows=_SHOWN_ROWS)
+        return ["", gr.update(value=rows, visible=True), gr.update(value=output, visible=True)]
+
+    def _check(self, source: str) -> None:
+        """Raises InputError for a table that is too large."""
+        table_format(source)
+        rows = longest = 0
+        for _, row in islice(read_rows(source), self.site.limits.rows + 1):
+            rows, longest = rows + 1, max(longest, *(len(str(cell)) for cell in row.values()))
+        self.site.limits.check(rows, longest, Path(source).name)
+
+
+def _write(pasted: str) -> str:
+    """What was pasted, as a table.
+
+    Raises:
+        InputError: if there is nothing.
+    """
+    lines = [line.strip() for line in pasted.splitlines() if line.strip()]
+    if not lines:
+        raise InputError("sequences: paste some, or drop a table")
+    is_fasta = lines[0].startswith(">")
+    file = Path(tempfile.mkdtemp(prefix="lyra-")) / ("pasted.fasta" if is_fasta else "pasted.csv")
+    file.write_text("\n".join(lines if is_fasta else ["sequence", *lines]) + "\n", encoding="utf-8")
+    return str(file)

@@ -1,0 +1,67 @@
+"""What variants of a wild type do."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from ...files import read_json
+from ..charts import heat_map
+from ..jobs import DONE, Job, as_flags, result_of
+from .job_tab import JobTab, pictures, write_wild_type
+
+_SHOWN_ROWS = 1000
+_MOST_IN_MAP = 50_000
+_LEVEL = 0.9
+
+
+class ScanTab(JobTab):
+    verb, title, action = "scan", "Scan", "Scan"
+
+    def form(self) -> dict[str, Any]:
+        return {
+            "model": gr.Dropdown([], label="Model", allow_custom_value=True, info="Yours, or a Hub id."),
+            "wild_type": gr.Textbox(label="Wild type", lines=4, info="A sequence, or FASTA."),
+            "kind": gr.Radio(["single changes", "pairs", "combinations at sites"], value="single changes", label="Of"),
+            "positions": gr.Textbox(label="Positions", info="Such as 20-60,75; empty for all."),
+            "letters": gr.Textbox(label="Letters", info="To change to, such as AVILMF; empty for all."),
+            "sites": gr.Textbox(label="Sites", info="Of combinations, such as 39,40,41,54."),
+            "offset": gr.Number(0, label="Offset", precision=0, info="Added to positions counted from 1."),
+        }
+
+    def arguments(self, folder: Path, values: dict[str, Any], models: Any) -> list[str]:
+        model = models(values["model"])
+        flags = {name: values[name] for name in ("positions", "letters", "offset")}
+        flags["pairs"] = values["kind"] == "pairs"
+        if values["kind"] == "combinations at sites":
+            flags["sites"] = values["sites"] or "none"
+        if _has_intervals(model):
+            flags["interval"] = _LEVEL
+        wild_type = write_wild_type(values["wild_type"], folder)
+        return [str(model), wild_type, f"--output={result_of(folder)}", *as_flags(flags)]
+
+    def build_result(self) -> list[Any]:
+        self.map = gr.Plot(label="Effects of single changes", visible=False, elem_id="scan-map")
+        self.gallery = gr.Gallery(label="Plots", visible=False, columns=2, object_fit="contain", height=360)
+        self.rows = gr.Dataframe(label="scan.csv, the strongest effects first", visible=False, elem_id="scan-rows")
+        return [self.map, self.gallery, self.rows]
+
+    def show(self, job: Job) -> list[Any]:
+        if job.state != DONE:
+            return [gr.update(visible=False)] * 3
+        scan = pd.read_csv(job.result / "scan.csv")
+        figure = heat_map(scan) if len(scan) <= _MOST_IN_MAP else None
+        effect = next(name for name in scan if name.startswith("effect"))
+        strongest = scan.sort_values(effect, key=abs, ascending=False).head(_SHOWN_ROWS)
+        return [
+            gr.update(visible=figure is not None, value=figure),
+            gr.update(visible=True, value=pictures(job.result, without="heat_map.png" if figure else "")),
+            gr.update(visible=True, value=strongest),
+        ]
+
+
+def _has_intervals(model: Path) -> bool:
+    """Whether a model was calibrated on rows enough for them."""
+    scores = (read_json(model / "config.json").get("calibration") or {}).get("scores") or [[]]
+    return min(map(len, scores)) >= round(_LEVEL / (1 - _LEVEL))
