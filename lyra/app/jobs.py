@@ -174,8 +174,9 @@ class Queue:
         with self._changed:
             self._closed = True
             self._changed.notify()
-            if self._running is not None:
-                self._running[1].terminate()
+            running = self._running
+        if running is not None:
+            _end(running[1])
         self._thread.join()
 
     def _work(self) -> None:
@@ -184,14 +185,21 @@ class Queue:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                job = Job.load(self._waiting.popleft()).save(state=RUNNING)
-                log = open(job.folder / LOG, "ab")  # noqa: SIM115 - until the process has ended
-                process = start(job.folder, job.verb, job.arguments, log)
-                self._running = (job.folder, process)
+                folder = self._waiting.popleft()
+                try:
+                    job = Job.load(folder).save(state=RUNNING)
+                    with open(folder / LOG, "ab") as log:
+                        process = start(folder, job.verb, job.arguments, log)
+                except (OSError, InputError) as error:  # nobody's folder keeps the others waiting
+                    print(f"lyra app: {folder}: {error}", file=sys.stderr)
+                    continue
+                self._running = (folder, process)
             began = time.monotonic()
-            with log:
-                overdue = self._wait(process)
-            self._finish(job, process.returncode, overdue, time.monotonic() - began)
+            overdue = self._wait(process)
+            try:
+                self._finish(job, process.returncode, overdue, time.monotonic() - began)
+            except (OSError, InputError) as error:
+                print(f"lyra app: {folder}: {error}", file=sys.stderr)
 
     def _wait(self, process: subprocess.Popen) -> bool:
         """Waits for the end; returns whether that was the limit's."""
@@ -200,21 +208,16 @@ class Queue:
             process.wait(self.most_seconds)
         except subprocess.TimeoutExpired:
             overdue = True
-            process.terminate()
-            try:
-                process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
         assert process.stdin is not None
         process.stdin.close()
         return overdue
 
     def _finish(self, job: Job, code: int, overdue: bool, seconds: float) -> None:
-        errors = _ERROR.findall(job.log())
-        state, message = (DONE, "") if code == 0 else (FAILED, errors[-1] if errors else f"ended with code {code}")
         with self._changed:
             self._running = None
+            errors = _ERROR.findall(job.log())
+            state, message = (DONE, "") if code == 0 else (FAILED, errors[-1] if errors else f"ended with code {code}")
             if job.folder in self._stopped:
                 self._stopped.remove(job.folder)
                 state, message = (state, message) if code == 0 else (STOPPED, "stopped")
@@ -249,6 +252,16 @@ def start(folder: Path, verb: str, arguments: Sequence[str], log: Any) -> subpro
     command = [sys.executable, "-m", "lyra.app.worker", verb, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Lets a process save what it has, but not for ever."""
+    process.terminate()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def mark_interrupted(folders: Sequence[Path]) -> None:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..data.tables import read_rows, table_format
 from ..errors import InputError
 from .jobs import Queue, mark_interrupted
 from .workspace import Workspace
@@ -27,6 +29,14 @@ class Limits:
     length: int = 100_000
     waiting: int = 20
     minutes: float = 24 * 60.0
+
+    def check_table(self, file: str) -> None:
+        """Raises InputError for a table of sequences that cannot be read or is too large."""
+        table_format(file)  # no file of flags
+        rows = longest = 0
+        for _, row in islice(read_rows(file), self.rows + 1):
+            rows, longest = rows + 1, max([longest, *(len(str(cell)) for cell in row.values())])
+        self.check(rows, longest, Path(file).name)
 
     def check(self, rows: int, longest: int, name: str) -> None:
         """Raises InputError for a table that is too large."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio as gr
 
-from ...data.tables import table_format
 from ...errors import InputError
 from ..jobs import DONE, Job, as_flags, result_of
 from ..workspace import keep
@@ -32,7 +31,7 @@ class ExplainTab(JobTab):
         model = models(values["model"])
         if not values["data"]:
             raise InputError("table: drop a file first")
-        table_format(values["data"])
+        self.site.limits.check_table(values["data"])
         flags = {name: values[name] for name in ("sequences", "method")}
         table = keep(values["data"], folder)
         return [str(model), table, f"--output={result_of(folder)}", *as_flags(flags)]

@@ -1,14 +1,12 @@
 """What a model says of sequences, at once."""
 
 import tempfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
-from ...data.tables import read_rows, table_format
 from ...errors import InputError
 from ...inference.prediction import predict_table
 from ..site import Site
@@ -52,7 +50,7 @@ class PredictTab:
         try:
             folder = self.site.workspace.visitor(token).model(model)
             source = table or _write(pasted)
-            self._check(source)
+            self.site.limits.check_table(source)
             output = str(Path(tempfile.mkdtemp(prefix="lyra-")) / "predictions.csv")
             loaded = self.site.model(folder)
             predict_table(*loaded, source, output, interval=None if interval == "none" else float(interval))
@@ -64,14 +62,6 @@ class PredictTab:
             ]
         rows = pd.read_csv(output, nrows=_SHOWN_ROWS)
         return ["", gr.update(value=rows, visible=True), gr.update(value=output, visible=True)]
-
-    def _check(self, source: str) -> None:
-        """Raises InputError for a table that is too large."""
-        table_format(source)
-        rows = longest = 0
-        for _, row in islice(read_rows(source), self.site.limits.rows + 1):
-            rows, longest = rows + 1, max(longest, *(len(str(cell)) for cell in row.values()))
-        self.site.limits.check(rows, longest, Path(source).name)
 
 
 def _write(pasted: str) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from ...data.tables import table_format
 from ...design.acquisition import ACQUISITIONS
 from ...errors import InputError
 from ..jobs import DONE, Job, as_flags, result_of
@@ -45,7 +44,7 @@ class ProposeTab(JobTab):
         if not values["data"]:
             raise InputError("table: drop a file first")
         for file in values["data"]:
-            table_format(file)
+            self.site.limits.check_table(file)
         tables = [keep(file, folder) for file in values.pop("data")]
         flags = values | {name: (values[name] or "").split() for name in _WORDS}
         if flags.pop("wild_type"):

@@ -38,6 +38,7 @@ class ScanTab(JobTab):
             flags["sites"] = values["sites"] or "none"
         if _has_intervals(model):
             flags["interval"] = _LEVEL
+        self.site.limits.check(1, len(values["wild_type"] or ""), "--wild_type")
         wild_type = write_wild_type(values["wild_type"], folder)
         return [str(model), wild_type, f"--output={result_of(folder)}", *as_flags(flags)]
 
