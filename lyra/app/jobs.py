@@ -4,6 +4,7 @@ A job is a folder with `job.json`, what was uploaded (`inputs`), what the comman
 (in `result`), so that it outlives the page, the server and their processes.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -251,7 +252,12 @@ def start(folder: Path, verb: str, arguments: Sequence[str], log: Any) -> subpro
     """A process for a command, which ends when this one does."""
     command = [sys.executable, "-m", "lyra.app.worker", verb, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+    paths = [
+        str(Path(__file__).parents[2]),
+        os.environ.get("PYTHONPATH", ""),
+    ]  # a Space has the package beside the page
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -47,10 +47,15 @@ class Limits:
 
 
 class Site:
-    """A page's server side."""
+    """A page's server side.
 
-    def __init__(self, root: Path, limits: Limits):
-        self.workspace, self.limits = Workspace(root), limits
+    Args:
+        root: of its folders.
+        hub: whether visitors may name models of the Hub.
+    """
+
+    def __init__(self, root: Path, limits: Limits, hub: bool = True):
+        self.workspace, self.limits = Workspace(root, hub), limits
         mark_interrupted(self.workspace.job_folders())
         self.queue = Queue(limits.waiting, 60 * limits.minutes)
         self._load = lru_cache(maxsize=4)(_load)

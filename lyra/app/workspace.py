@@ -12,6 +12,7 @@ from ..errors import InputError, one_line
 from .jobs import DONE, INPUTS, JOB, Job
 
 VISITORS = "visitors"
+_SCRATCH = ".scratch"  # no name that a job can have
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,59}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -22,10 +23,11 @@ class Workspace:
 
     Args:
         root: made if there is none.
+        hub: whether a model may be one of the Hub.
     """
 
-    def __init__(self, root: Path):
-        self.root = root.absolute()
+    def __init__(self, root: Path, hub: bool = True):
+        self.root, self.hub = root.absolute(), hub
         (self.root / VISITORS).mkdir(parents=True, exist_ok=True)
 
     def visitor(self, token: str) -> "Visitor":
@@ -58,6 +60,13 @@ class Visitor:
         """The job of that name, if there is one."""
         return next((job for job in self.jobs(verb) if job.name == name), None)
 
+    def scratch(self) -> Path:
+        """An empty folder for what is shown at once."""
+        folder = self.folder / _SCRATCH
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
     def new_folder(self, verb: str, name: str = "") -> Path:
         """An empty folder for a job.
 
@@ -89,12 +98,12 @@ class Visitor:
         Raises:
             InputError: if there is none.
         """
-        if not name:
-            raise InputError("model: choose one, or give a Hub id such as user/name")
+        name = name or ""
         if (known := self.models().get(name)) is not None:
             return known
-        if not _HUB_ID.fullmatch(name) or ".." in name:
-            raise InputError(f"model: expected one of the list or a Hub id such as user/name, got {name!r}")
+        if not self.workspace.hub or not _HUB_ID.fullmatch(name) or ".." in name:
+            expected = "one of the list or a Hub id such as user/name" if self.workspace.hub else "one of the list"
+            raise InputError(f"model: expected {expected}, got {name!r}")
         try:
             return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
         except Exception as error:  # the library raises many kinds; all mean that it cannot be had

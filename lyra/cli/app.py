@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of models for all visitors, and of what each visitor makes. Default: lyra_models.",
     )
+    parser.add_argument(
+        "--space",
+        metavar="user/name",
+        help="instead of a page here, upload a Space of this name, in which everybody can try the model of this name",
+    )
     parser.add_argument("--max_upload", type=int, default=200, metavar="MB", help="of a file. Default: 200.")
     parser.add_argument("--max_rows", type=int, default=1_000_000, metavar="N", help="of a table. Default: 1000000.")
     parser.add_argument("--max_length", type=int, default=100_000, metavar="N", help="of a sequence. Default: 100000.")
@@ -33,6 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.port < 1 << 16:
         raise InputError(f"--port: expected a number from 1 to 65535, got {arguments.port}")
     quiet_loading()
+    if arguments.space is not None:
+        from ..hub import publish_space
+
+        publish_space(None, arguments.space)
+        return
     try:
         from ..app.page import serve
         from ..app.site import Limits

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--license", help="licence identifier of the model on the Hub; default: the one in its card, or apache-2.0"
     )
     parser.add_argument("--commit_message", default="A model by lyra", help="Default: A model by lyra.")
+    parser.add_argument("--space", action="store_true", help="also make a Space, a web page where everybody can try it")
     parser.add_argument("--dry_run", action="store_true", help="check, and list what would be uploaded")
 
 
@@ -26,5 +27,5 @@ def run(arguments: argparse.Namespace) -> None:
     quiet_loading()
     from ..hub import publish
 
-    names = ("folder", "repo_id", "private", "license", "commit_message", "dry_run")
+    names = ("folder", "repo_id", "private", "license", "commit_message", "dry_run", "space")
     publish(**{name: getattr(arguments, name) for name in names})

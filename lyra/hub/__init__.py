@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "card": ("example_sequences", "model_card"),
         "code": ("build_artifact", "code_sha256"),
         "publishing": ("publish",),
+        "spaces": ("publish_space",),
         "uploading": ("repository_of", "upload"),
     },
 )

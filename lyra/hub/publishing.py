@@ -16,6 +16,7 @@ from ..tasks import TASKS
 from .card import example_sequences, model_card, scores_of
 from .checks import check_folder
 from .code import build_artifact, without_name
+from .spaces import check_page_is_installed, publish_space
 from .uploading import check_private, print_files, upload
 
 
@@ -27,6 +28,7 @@ def publish(
     commit_message: str = "A model by lyra",
     dry_run: bool = False,
     token: str | None = None,
+    space: bool = False,
 ) -> str | None:
     """Checks the folder of a trained model and uploads it in one commit, with the code that it needs.
 
@@ -40,6 +42,7 @@ def publish(
         license: of the model, as the Hub spells it; by default that in its card, or apache-2.0.
         dry_run: list what would be uploaded, and reach for no network.
         token: by default that of `hf auth login` or `HF_TOKEN`.
+        space: also upload a Space of the same name, in which everybody can try the model, see [`publish_space`].
 
     Returns:
         The SHA of the commit, None of a dry run.
@@ -50,6 +53,8 @@ def publish(
     """
     path = Path(folder)
     _check_names_and_files(path, repo_id)
+    if space:
+        check_page_is_installed()
     with TemporaryDirectory() as temporary:
         artifact = Path(temporary)
         files = build_artifact(path, artifact, repo_id, license)
@@ -60,10 +65,14 @@ def publish(
         if kept := sorted({item.name for item in path.iterdir()} - uploaded):
             print(f"not uploaded: {', '.join(kept)}")
         if dry_run:
+            if space:
+                publish_space(path, repo_id, license=license, dry_run=True)
             return None
         replaced = ["plots/*", "*_lyra.py"]
         commit = upload(artifact, repo_id, private, "modeling_lyra.py", commit_message, replaced, token)
     print(f"published: {constants.ENDPOINT}/{repo_id}\n\n{_snippet(path, repo_id, commit)}")
+    if space:
+        publish_space(path, repo_id, private, license, token=token)
     return commit
 
 

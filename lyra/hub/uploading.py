@@ -12,6 +12,8 @@ from ..errors import InputError, one_line
 
 # Two folders deep, and no part of an address or of `a/b`; or a drive of Windows.
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])(/[\w.-]+/[\w.-]+|[A-Za-z]:\\+\w)")
+# By which it is known that somebody has put something into a repository; the Hub writes the card of a new Space.
+_CONTENT = {"model": {"config.json", "README.md"}, "space": {"app.py", "index.html", "Dockerfile"}}
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
 
 
@@ -23,6 +25,7 @@ def upload(
     commit_message: str,
     replaced: Sequence[str] = (),
     token: str | None = None,
+    repo_type: str = "model",
 ) -> str:
     """Uploads a folder in one commit.
 
@@ -32,6 +35,7 @@ def upload(
         marker: a file by which a repository of this kind of model is known; those of others are left alone.
         replaced: patterns of files of an older version to delete.
         token: by default that of `hf auth login` or `HF_TOKEN`.
+        repo_type: `model` or `space`.
 
     Returns:
         The SHA of the commit.
@@ -41,10 +45,14 @@ def upload(
             with an error. The repository then has its earlier content.
     """
     api = signed_in(token)
-    with _hub_errors(repo_id):
-        _prepare_repository(api, repo_id, private, marker)
+    with hub_errors(repo_id):
+        _prepare_repository(api, repo_id, private, marker, repo_type)
         return api.upload_folder(
-            repo_id=repo_id, folder_path=folder, commit_message=commit_message, delete_patterns=list(replaced)
+            repo_id=repo_id,
+            repo_type=repo_type,
+            folder_path=folder,
+            commit_message=commit_message,
+            delete_patterns=list(replaced),
         ).oid
 
 
@@ -88,7 +96,7 @@ def signed_in(token: str | None = None) -> HfApi:
     if token is None:
         raise InputError("no Hugging Face token found: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(token=token)
-    with _hub_errors("the token"):
+    with hub_errors("the token"):
         api.whoami()
     return api
 
@@ -110,19 +118,20 @@ def check_private(files: Iterable[Path]) -> None:
                 raise InputError(f"{file}, line {number}: contains a local path, {found.group()}; remove it to publish")
 
 
-def _prepare_repository(api: HfApi, repo_id: str, private: bool, marker: str) -> None:
+def _prepare_repository(api: HfApi, repo_id: str, private: bool, marker: str, repo_type: str) -> None:
     """Makes the repository if it is new."""
-    api.create_repo(repo_id, private=private or None, exist_ok=True)
-    info = api.model_info(repo_id)
+    sdk = "gradio" if repo_type == "space" else None
+    api.create_repo(repo_id, repo_type=repo_type, space_sdk=sdk, private=private or None, exist_ok=True)
+    info = api.repo_info(repo_id, repo_type=repo_type)
     known = {file.rfilename for file in info.siblings or []}
-    if {"config.json", "README.md"} & known and marker not in known:
-        raise InputError(f"{repo_id}: this repository already contains another model; choose another name")
+    if _CONTENT[repo_type] & known and marker not in known:
+        raise InputError(f"{repo_id}: this repository already contains another {repo_type}; choose another name")
     if private and not info.private:
         raise InputError(f"{repo_id}: exists and is public; change that in its settings, or leave --private out")
 
 
 @contextmanager
-def _hub_errors(what: str) -> Iterator[None]:
+def hub_errors(what: str) -> Iterator[None]:
     """Turns the ways in which the Hub says no into one line each."""
     try:
         yield
@@ -135,7 +144,7 @@ def _hub_errors(what: str) -> Iterator[None]:
         reasons = {
             401: "the token was rejected; run `hf auth login`, or set HF_TOKEN",
             403: "the name is taken or the token may not write there",
-            404: "no such user or organisation, or the token may not see it",
+            404: "no such user, organisation or repository, or the token may not see it",
             409: "the name is taken",
         }
         reason = reasons.get(status, "try again; what was there before is unchanged")

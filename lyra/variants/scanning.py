@@ -168,7 +168,7 @@ def scan(
     _check_model(model, wild, wild_type)
     reader: LibraryReader | ListReader
     if variants is None:
-        reader = LibraryReader(_library(wild, positions, letters, pairs, max_distance, sites), wild)
+        reader = LibraryReader(variant_library(wild, positions, letters, pairs, max_distance, sites), wild)
         settings = reader.library.settings
         combined = pairs or sites is not None
     else:
@@ -271,14 +271,19 @@ def _check_model(model: LyraClassificationModel, wild: WildType, source: str) ->
         )
 
 
-def _library(
+def variant_library(
     wild: WildType,
-    positions: str | None,
-    letters: str | None,
-    pairs: bool,
-    max_distance: int | None,
-    sites: str | None,
+    positions: str | None = None,
+    letters: str | None = None,
+    pairs: bool = False,
+    max_distance: int | None = None,
+    sites: str | None = None,
 ) -> Library:
+    """The variants of a scan that no table names; arguments as of [`scan`].
+
+    Raises:
+        InputError: naming the flag whose positions or letters the wild type has not.
+    """
     allowed = read_letters(letters, wild)
     if sites is not None:
         return Combinations(wild, read_positions(sites, wild, "--sites"), allowed)

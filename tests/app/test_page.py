@@ -33,14 +33,23 @@ class Server:
             self.port = free.getsockname()[1]
         self.start()
 
-    def start(self):
-        command = [sys.executable, "-m", "lyra", "app", "--models", str(self.models), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | self.environment)
+    def start(self, *command, cwd=None):
+        command = command or ("-m", "lyra", "app", "--models", str(self.models), "--port", str(self.port))
+        environment = os.environ | {"GRADIO_SERVER_PORT": str(self.port)} | self.environment
+        pipes = {"stdout": subprocess.PIPE, "text": True, "env": environment, "cwd": cwd}
+        self.process = subprocess.Popen([sys.executable, *command], **pipes)
         self.url = re.search(r"http://\S+", self.process.stdout.readline())[0]
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         self.process.wait(90)
+
+
+class Space(Server):
+    """What is run of a Space, from its files."""
+
+    def start(self):
+        super().start("app.py", cwd=self.models)
 
 
 def mutants(count, seed=0):
@@ -174,10 +183,38 @@ def test_a_model_is_published_and_the_token_forgotten(trainer, server, hub):
     trainer.wait_until("share-problem", "the token may not write there")
     assert "hf_bob" not in trainer.driver.page_source
     trainer.type("share-token", "hf_ann")
+    trainer.find("share-space").find_element("css selector", "input").click()
     trainer.click("share-start")
-    trainer.wait_until("share-published", f"Published: {hub.url}/ann/first")
+    trainer.wait_until("share-published", f"Published: {hub.url}/ann/first, {hub.url}/spaces/ann/first")
     assert "model.safetensors" in hub.repositories["ann/first"].at("main")[1]
     assert not any(b"hf_ann" in file.read_bytes() for file in server.models.rglob("*") if file.is_file())
+
+
+def test_the_space_of_a_model_predicts_and_scans(trainer, server, hub, tmp_path):
+    """After it was published."""
+    for name, (content, _) in hub.repositories["spaces/ann/first"].at("main")[1].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    space = Space(tmp_path)
+    try:
+        with User(space.url, button="predict-start") as user:
+            assert [tab.text for tab in user.driver.find_elements("css selector", "[role=tab]")] == ["Predict", "Scan"]
+            user.type("predict-sequences", WILD_TYPE)
+            user.click("predict-start")
+            predicted = user.downloaded("predict-download")
+            user.tab("Scan")
+            user.type("scan-wild_type", WILD_TYPE)
+            user.click("scan-start")
+            user.wait_until("scan-state", "is done", "failed")
+            with zipfile.ZipFile(io.BytesIO(user.downloaded("scan-download"))) as zipped:
+                assert len(zipped.read("scan.csv").splitlines()) == 1 + 19 * len(WILD_TYPE)
+    finally:
+        space.end()
+    trainer.tab("Predict")
+    trainer.type("predict-sequences", WILD_TYPE)
+    trainer.click("predict-start")
+    trainer.wait_until("predict-rows", WILD_TYPE)
+    assert predicted == trainer.downloaded("predict-download")
 
 
 def test_faulty_tables_say_where(server, tmp_path):

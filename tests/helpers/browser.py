@@ -27,9 +27,9 @@ def wait_for(condition, what, seconds=90):
 
 
 class User:
-    """Somebody with a browser of their own on the page at `url`."""
+    """Somebody with a browser of their own on the page at `url`, which is there with a certain button."""
 
-    def __init__(self, url, width=1280, height=1000, profile=None):
+    def __init__(self, url, width=1280, height=1000, profile=None, button="train-start"):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -42,6 +42,7 @@ class User:
         self.downloads = Path(tempfile.mkdtemp(prefix="downloads-"))
         options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
         self.driver, self.url = webdriver.Chrome(options=options, service=Service(DRIVER)), url
+        self.button = button
         self.open()
 
     def __enter__(self):
@@ -52,7 +53,7 @@ class User:
 
     def open(self):
         self.driver.get(self.url)
-        wait_for(lambda: self.find("train-start").is_displayed(), "the page")
+        wait_for(lambda: self.find(self.button).is_displayed(), "the page")
         wait_for(
             lambda: self.driver.execute_script("return localStorage.getItem('lyra-visitor')"), "the visitor's name"
         )

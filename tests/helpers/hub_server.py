@@ -1,7 +1,7 @@
-"""A small server that speaks the Hub's HTTP API as far as huggingface_hub's client uses it for models.
+"""A small server that speaks the Hub's HTTP API as far as huggingface_hub's client uses it for models and Spaces.
 
-Repositories live in memory. `TOKENS` says who may do what; a repository whose name starts with `broken-` answers every
-commit with an error of the server.
+Repositories live in memory; the name of a Space begins with `spaces/`. `TOKENS` says who may do what; a repository
+whose name starts with `broken-` answers every commit with an error of the server.
 """
 
 import base64
@@ -114,9 +114,14 @@ class Handler(BaseHTTPRequestHandler):
         if not self.may_write(owner):
             return None
         name = f"{owner}/{wanted['name']}"
+        if (kind := wanted.get("type", "model")) == "space" and not wanted.get("sdk"):
+            return self.send(400, {"error": "a Space needs an SDK"})
+        name = f"spaces/{name}" if kind == "space" else name
         if name in self.server.repositories:
             return self.send(409, {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"})
-        self.server.repositories[name] = Repository(owner, wanted.get("visibility") == "private")
+        found = self.server.repositories[name] = Repository(owner, wanted.get("visibility") == "private")
+        if kind == "space":  # the Hub writes a first card
+            found.commits.append(("f" * 40, {"README.md": (b"---\nsdk: gradio\n---\n", False)}))
         return self.send(200, {"url": f"{self.server.url}/{name}", "name": name})
 
     def info(self, name, revision="main"):
@@ -230,16 +235,17 @@ def blob_id(content):
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-NAME = r"([^/]+/[^/]+)"
+NAME = r"((?:spaces/)?[^/]+/[^/]+)"
+API = r"/api/(?:models/|(?=spaces/))" + NAME  # of a Space, `spaces/` is part of the name
 ROUTES = [
     (r"GET /api/whoami-v2", Handler.whoami),
     (r"POST /api/repos/create", Handler.create),
     (r"POST /api/validate-yaml", Handler.yaml),
-    (rf"POST /api/models/{NAME}/preupload/([^/]+)", Handler.preupload),
-    (rf"POST /api/models/{NAME}/commit/([^/]+)", Handler.commit),
-    (rf"GET /api/models/{NAME}/tree/([^/]+)(/.*)?", lambda self, *parts: self.tree(*filter(None, parts))),
-    (rf"GET /api/models/{NAME}/revision/([^/]+)", Handler.info),
-    (rf"GET /api/models/{NAME}", Handler.info),
+    (rf"POST {API}/preupload/([^/]+)", Handler.preupload),
+    (rf"POST {API}/commit/([^/]+)", Handler.commit),
+    (rf"GET {API}/tree/([^/]+)(/.*)?", lambda self, *parts: self.tree(*filter(None, parts))),
+    (rf"GET {API}/revision/([^/]+)", Handler.info),
+    (rf"GET {API}", Handler.info),
     (rf"POST /{NAME}\.git/info/lfs/objects/batch", Handler.batch),
     (r"PUT /large/([0-9a-f]+)", Handler.put),
     (rf"(?:GET|HEAD) /{NAME}/resolve/([^/]+)/(.+)", Handler.resolve),

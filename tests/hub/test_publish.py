@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hub_server import Hub
 from huggingface_hub import ModelCard
 from runs import write_table
 
+import lyra
 from lyra.cli import main
 from lyra.hub import code_sha256, model_card
 from lyra.inference import compute_logits, load_model
 
+LYRA = Path(lyra.__file__).parent
 TRAIN = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "1", "--use_cpu", "true"]
 TRAIN += ["--disable_tqdm", "true"]
 # Several command lines in one process, so that the libraries are loaded once; retries do not wait.
@@ -149,6 +152,42 @@ def test_repeated_interrupted_and_refused(trained, tmp_path):
         assert hub.repositories["ann/secret"].private
     [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", *publish, "ann/gfp"))  # the server is gone
     assert code == 2 and len(errors) == 1 and "nothing was published" in errors[0]
+
+
+@pytest.mark.slow
+def test_a_space_has_all_that_it_needs(trained, tmp_path):
+    """tests/app/test_page.py opens one."""
+    pytest.importorskip("gradio", reason='needs gradio: pip install "lyra-bio[app]"')
+    with Hub() as hub:
+        calls = [("hf_ann", "publish", trained, "ann/gfp", "--space"), ("hf_ann", "app", "--space", "ann/gfp")]
+        (first, again) = session(hub.url, tmp_path, *calls)
+        assert first[0] == again[0] == 0, (first, again)
+        assert f"published: {hub.url}/spaces/ann/gfp" in first[1]
+        space = hub.repositories["spaces/ann/gfp"]
+        (_, made), (_, published), (_, updated) = space.commits[1:]
+        assert set(made) == {"README.md"} and published == updated
+        other = hub.repositories["spaces/ann/own"] = type(space)("ann", False)
+        other.commits.append(("1" * 40, {"app.py": (b"", False)}))
+        cases = {
+            ("hf_bob", "ann/gfp"): "ann/gfp: the Hub returned 403",
+            ("hf_ann", "ann/none"): "ann/none: the Hub returned 404",
+            ("hf_ann", "gfp"): "'gfp': expected user/name",
+        }
+        results = session(hub.url, tmp_path, *[(token, "app", "--space", name) for token, name in cases])
+        for (code, _, errors), expected in zip(results, cases.values(), strict=True):
+            assert code == 2 and len(errors) == 1 and expected in errors[0], (errors, expected)
+        [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", "publish", trained, "ann/own", "--space"))
+        assert code == 2 and "ann/own: this repository already contains another space" in errors[0]
+    card = ModelCard(published["README.md"][0].decode()).data.to_dict()
+    expected = {"sdk": "gradio", "app_file": "app.py", "models": ["ann/gfp"], "license": "apache-2.0", "title": "gfp"}
+    assert expected.items() <= card.items() and card["sdk_version"] and card["python_version"]
+    requirements = published["requirements.txt"][0].decode()
+    assert f"torch=={torch.__version__.partition('+')[0]}\n" in requirements and "\nplotly==" in requirements
+    assert "gradio" not in requirements
+    weights = (trained / "model.safetensors").read_bytes()
+    assert published["models/gfp/model.safetensors"] == (weights, True)
+    own = {str(file.relative_to(LYRA.parent)) for file in LYRA.rglob("*.*") if file.suffix != ".pyc"}
+    assert own == {name for name in published if name.startswith("lyra/")}
 
 
 @pytest.mark.slow

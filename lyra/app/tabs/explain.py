@@ -8,7 +8,7 @@ import gradio as gr
 from ...errors import InputError
 from ..jobs import DONE, Job, as_flags, result_of
 from ..workspace import keep
-from .job_tab import JobTab, pictures
+from .job_tab import JobTab, model_field, pictures
 
 
 class ExplainTab(JobTab):
@@ -16,7 +16,7 @@ class ExplainTab(JobTab):
 
     def form(self) -> dict[str, Any]:
         return {
-            "model": gr.Dropdown([], label="Model", allow_custom_value=True, info="Yours, or a Hub id."),
+            "model": model_field(self.site),
             "data": gr.File(label="Table of sequences, such as the one trained on"),
             "sequences": gr.Number(
                 200,

@@ -101,7 +101,7 @@ class JobTab:
             self._refresh, reading, panel, **private
         )
         if "model" in self.fields:
-            self.tab.select(self._models, self.token, self.fields["model"], **private)
+            offer_models(self.site, self.tab, self.token, self.fields["model"])
 
     def arrive(self, token: str) -> Any:
         """The latest job, when the page is opened."""
@@ -111,10 +111,6 @@ class JobTab:
         names = [job.name for job in self.site.workspace.visitor(token).jobs(self.verb)]
         chosen = chosen or (names[0] if names else None)
         return gr.update(choices=names, value=chosen, visible=bool(names))
-
-    def _models(self, token: str) -> Any:
-        names = list(self.site.workspace.visitor(token).models())
-        return gr.update(choices=names)
 
     def _start(self, token: str, *values: Any) -> list[Any]:
         visitor = self.site.workspace.visitor(token)
@@ -192,6 +188,23 @@ class JobTab:
             if hasattr(field, "info"):
                 updates.append(gr.update(info=f"⚠ {message}" if message and named == flag else field.info))
         return updates
+
+
+def model_field(site: Site) -> gr.Dropdown:
+    """A list of models, which [`offer_models`] fills with those of the visitor too."""
+    names, hub = list(site.workspace.models()), site.workspace.hub
+    info = "Yours, or a Hub id." if hub else None
+    return gr.Dropdown(names, value=names[0] if names else None, label="Model", allow_custom_value=hub, info=info)
+
+
+def offer_models(site: Site, tab: gr.Tab, token: gr.BrowserState, field: gr.Dropdown) -> None:
+    """Lists the models of the visitor whenever a tab is opened, and chooses the latest if none was chosen."""
+
+    def update(token: str, chosen: str | None) -> Any:
+        names = list(site.workspace.visitor(token).models())
+        return gr.update(choices=names, value=chosen or (names[0] if names else None))
+
+    tab.select(update, [token, field], field, api_visibility="private", show_progress="hidden")
 
 
 def as_problem(message: str) -> str:

@@ -1,6 +1,5 @@
 """What a model says of sequences, at once."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 from ...errors import InputError
 from ...inference.prediction import predict_table
 from ..site import Site
-from .job_tab import as_problem, without_folders
+from .job_tab import as_problem, model_field, offer_models, without_folders
 
 _SHOWN_ROWS = 1000
 _LEVELS = ["none", "0.8", "0.9", "0.95"]  # probabilities that a measurement is inside
@@ -23,9 +22,8 @@ class PredictTab:
         self.site = site
         with gr.Tab(self.title, id=self.verb) as self.tab, gr.Row():
             with gr.Column(scale=2, min_width=320):
-                self.model = gr.Dropdown(
-                    [], label="Model", allow_custom_value=True, info="Yours, or a Hub id.", elem_id=f"{self.verb}-model"
-                )
+                self.model = model_field(site)
+                self.model.elem_id = f"{self.verb}-model"
                 self.pasted = gr.Textbox(
                     label="Sequences", lines=8, info="One a line, or FASTA.", elem_id="predict-sequences"
                 )
@@ -40,32 +38,26 @@ class PredictTab:
         shown = [self.problem, self.rows, self.download]
         # One after the other: models that share the cores slow each other down many times.
         self.start.click(self._predict, asked, shown, concurrency_limit=1, api_name="predict")
-        self.tab.select(self._models, token, self.model, api_visibility="private", show_progress="hidden")
-
-    def _models(self, token: str) -> Any:
-        return gr.update(choices=list(self.site.workspace.visitor(token).models()))
+        offer_models(site, self.tab, token, self.model)
 
     def _predict(self, token: str, model: str | None, pasted: str, table: str | None, interval: str) -> list[Any]:
-        source = None
+        folder = None
         try:
-            folder = self.site.workspace.visitor(token).model(model)
-            source = table or _write(pasted)
+            visitor = self.site.workspace.visitor(token)
+            path, folder = visitor.model(model), visitor.scratch()
+            source, output = table or _write(pasted, folder), str(folder / "predictions.csv")
             self.site.limits.check_table(source)
-            output = str(Path(tempfile.mkdtemp(prefix="lyra-")) / "predictions.csv")
-            loaded = self.site.model(folder)
-            predict_table(*loaded, source, output, interval=None if interval == "none" else float(interval))
+            level = None if interval == "none" else float(interval)
+            predict_table(*self.site.model(path), source, output, interval=level)
         except InputError as error:
-            return [
-                as_problem(without_folders(str(error), Path(source).parent if source else None)),
-                gr.skip(),
-                gr.skip(),
-            ]
+            message = without_folders(str(error), folder, Path(table).parent if table else None)
+            return [as_problem(message), gr.skip(), gr.skip()]
         rows = pd.read_csv(output, nrows=_SHOWN_ROWS)
         return ["", gr.update(value=rows, visible=True), gr.update(value=output, visible=True)]
 
 
-def _write(pasted: str) -> str:
-    """What was pasted, as a table.
+def _write(pasted: str, folder: Path) -> str:
+    """What was pasted, as a table in a folder.
 
     Raises:
         InputError: if there is nothing.
@@ -74,6 +66,6 @@ def _write(pasted: str) -> str:
     if not lines:
         raise InputError("sequences: paste some, or drop a table")
     is_fasta = lines[0].startswith(">")
-    file = Path(tempfile.mkdtemp(prefix="lyra-")) / ("pasted.fasta" if is_fasta else "pasted.csv")
+    file = folder / ("pasted.fasta" if is_fasta else "pasted.csv")
     file.write_text("\n".join(lines if is_fasta else ["sequence", *lines]) + "\n", encoding="utf-8")
     return str(file)

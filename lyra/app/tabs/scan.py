@@ -6,10 +6,12 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from ...errors import InputError
 from ...files import read_json
+from ...variants.scanning import read_wild_type, variant_library
 from ..charts import heat_map
 from ..jobs import DONE, Job, as_flags, result_of
-from .job_tab import JobTab, pictures, write_wild_type
+from .job_tab import JobTab, model_field, pictures, write_wild_type
 
 _SHOWN_ROWS = 1000
 _MOST_IN_MAP = 50_000
@@ -21,7 +23,7 @@ class ScanTab(JobTab):
 
     def form(self) -> dict[str, Any]:
         return {
-            "model": gr.Dropdown([], label="Model", allow_custom_value=True, info="Yours, or a Hub id."),
+            "model": model_field(self.site),
             "wild_type": gr.Textbox(label="Wild type", lines=4, info="A sequence, or FASTA."),
             "kind": gr.Radio(["single changes", "pairs", "combinations at sites"], value="single changes", label="Of"),
             "positions": gr.Textbox(label="Positions", info="Such as 20-60,75; empty for all."),
@@ -32,15 +34,24 @@ class ScanTab(JobTab):
 
     def arguments(self, folder: Path, values: dict[str, Any], models: Any) -> list[str]:
         model = models(values["model"])
-        flags = {name: values[name] for name in ("positions", "letters", "offset")}
-        flags["pairs"] = values["kind"] == "pairs"
-        if values["kind"] == "combinations at sites":
-            flags["sites"] = values["sites"] or "none"
-        if _has_intervals(model):
-            flags["interval"] = _LEVEL
         self.site.limits.check(1, len(values["wild_type"] or ""), "--wild_type")
         wild_type = write_wild_type(values["wild_type"], folder)
+        kind = values["kind"]
+        library = {
+            "positions": values["positions"] or None,
+            "letters": values["letters"] or None,
+            "pairs": kind == "pairs",
+            "sites": (values["sites"] or "none") if kind == "combinations at sites" else None,
+        }
+        flags = library | {"offset": values["offset"], "interval": _LEVEL if _has_intervals(model) else None}
+        alphabet = read_json(model / "tokenizer_config.json")["alphabet"]
+        wild = read_wild_type(str(folder / wild_type), alphabet, values["offset"] or 0)
+        self._check_count(variant_library(wild, **library).count)
         return [str(model), wild_type, f"--output={result_of(folder)}", *as_flags(flags)]
+
+    def _check_count(self, count: int) -> None:
+        if count > self.site.limits.rows:
+            raise InputError(f"kind: {count:,} variants, this page scores {self.site.limits.rows:,} at most")
 
     def build_result(self) -> list[Any]:
         self.map = gr.Plot(label="Effects of single changes", visible=False, elem_id="scan-map")

@@ -26,10 +26,11 @@ class ShareTab:
                 elem_id="share-token",
             )
             self.private = gr.Checkbox(label="Private")
+            self.space = gr.Checkbox(label="With a Space: a web page where everybody can try it", elem_id="share-space")
             self.start = gr.Button("Publish", variant="primary", elem_id="share-start")
             self.problem = gr.Markdown(elem_id="share-problem", elem_classes="problem")
             self.published = gr.Markdown(elem_id="share-published")
-        asked = [token, self.model, self.repository, self.secret, self.private]
+        asked = [token, self.model, self.repository, self.secret, self.private, self.space]
         shown = [self.problem, self.published, self.secret]
         self.start.click(self._publish, asked, shown, concurrency_limit=1, api_visibility="private")
         self.tab.select(self._models, token, self.model, api_visibility="private", show_progress="hidden")
@@ -37,7 +38,9 @@ class ShareTab:
     def _models(self, token: str) -> Any:
         return gr.update(choices=list(self.site.workspace.visitor(token).own_models()))
 
-    def _publish(self, token: str, model: str | None, repository: str, secret: str, private: bool) -> list[str]:
+    def _publish(
+        self, token: str, model: str | None, repository: str, secret: str, private: bool, space: bool
+    ) -> list[str]:
         repository, secret = repository.strip(), secret.strip()
         folder = self.site.workspace.visitor(token).own_models().get(model or "")
         try:
@@ -45,8 +48,9 @@ class ShareTab:
                 raise InputError("model: choose one that you trained")
             if not secret:
                 raise InputError("token: expected one of the Hub; that of the server is not for visitors")
-            publish(str(folder), repository, private=private, token=secret)
+            publish(str(folder), repository, private=private, token=secret, space=space)
         except InputError as error:
             message = str(error).replace(secret, "...") if secret else str(error)
             return [as_problem(without_folders(message, folder)), "", ""]
-        return ["", f"Published: {constants.ENDPOINT}/{repository}", ""]
+        urls = [f"{constants.ENDPOINT}/{repository}", *[f"{constants.ENDPOINT}/spaces/{repository}"] * space]
+        return ["", f"Published: {', '.join(urls)}", ""]

@@ -1,7 +1,6 @@
 """Train a model on a table."""
 
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -11,7 +10,7 @@ from ...cli.demo import simulate_table
 from ...data.arguments import DataArguments
 from ...data.preparation import check
 from ...data.schemes import SPLIT_SCHEMES
-from ...data.tables import read_rows, table_format
+from ...data.tables import read_rows
 from ...errors import InputError
 from ...files import read_json
 from ...hub.card import score_columns
@@ -49,7 +48,7 @@ class TrainTab(JobTab):
         }
         chosen = [fields[name] for name in ("data", "sequence_column", "label_columns", "split")]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-        self.demo.click(_demo_table, None, self.table, **quiet)
+        self.demo.click(self._demo_table, self.token, self.table, **quiet)
         self.table.change(self._columns, self.table, chosen[1:3], **quiet).then(self._look, chosen, self.found, **quiet)
         for field in chosen[1:]:
             field.input(self._look, chosen, self.found, **quiet)
@@ -89,6 +88,10 @@ class TrainTab(JobTab):
             gr.update(value=_without_pictures(card), visible=True),
         ]
 
+    def _demo_table(self, token: str) -> str:
+        file = self.site.workspace.visitor(token).scratch() / "demo.csv"
+        return str(simulate_table(file, 0, saturating=False, rows=_DEMO_ROWS))
+
     def _columns(self, table: str | None) -> list[Any]:
         """The names of the columns, to choose from."""
         names: list[str] = []
@@ -117,13 +120,9 @@ class TrainTab(JobTab):
         Raises:
             InputError: as the command does, or for a table that is too large.
         """
-        table_format(table)  # no file of flags
+        self.site.limits.check_table(table)
         flags = _flags_of_data(sequence, label, split)
-        data = check(DataArguments(table, **flags))  # type: ignore[arg-type]
-        rows = sum(map(len, data.rows.values()))
-        longest = max(len(each) for own in data.sequences.values() for each in own)
-        self.site.limits.check(rows, longest, Path(table).name)
-        return data.notes
+        return check(DataArguments(table, **flags)).notes  # type: ignore[arg-type]
 
 
 def _flags_of_data(sequence: str, label: str, split: str) -> dict[str, Any]:
@@ -133,10 +132,6 @@ def _flags_of_data(sequence: str, label: str, split: str) -> dict[str, Any]:
     if label != _FOUND:
         flags["label_columns"] = [label]
     return flags | ({"split": split} if split in SPLIT_SCHEMES else {})
-
-
-def _demo_table() -> str:
-    return str(simulate_table(Path(mkdtemp(prefix="lyra-demo-")) / "demo.csv", 0, saturating=False, rows=_DEMO_ROWS))
 
 
 def _without_pictures(card: str) -> str:
