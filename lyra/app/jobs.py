@@ -256,7 +256,9 @@ def start(folder: Path, verb: str, arguments: Sequence[str], log: Any) -> subpro
         str(Path(__file__).parents[2]),
         os.environ.get("PYTHONPATH", ""),
     ]  # a Space has the package beside the page
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    # Threads that wait for each other stand still when the page or a browser takes one of their cores.
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
+    environment = threads | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 

@@ -12,7 +12,6 @@ from ..errors import InputError, one_line
 from .jobs import DONE, INPUTS, JOB, Job
 
 VISITORS = "visitors"
-_SCRATCH = ".scratch"  # no name that a job can have
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,59}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -60,9 +59,9 @@ class Visitor:
         """The job of that name, if there is one."""
         return next((job for job in self.jobs(verb) if job.name == name), None)
 
-    def scratch(self) -> Path:
-        """An empty folder for what is shown at once."""
-        folder = self.folder / _SCRATCH
+    def scratch(self, verb: str) -> Path:
+        """An empty folder for what a tab makes without a job."""
+        folder = self.folder / f".{verb}"  # no name that a job can have
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder

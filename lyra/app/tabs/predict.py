@@ -44,7 +44,7 @@ class PredictTab:
         folder = None
         try:
             visitor = self.site.workspace.visitor(token)
-            path, folder = visitor.model(model), visitor.scratch()
+            path, folder = visitor.model(model), visitor.scratch(self.verb)
             source, output = table or _write(pasted, folder), str(folder / "predictions.csv")
             self.site.limits.check_table(source)
             level = None if interval == "none" else float(interval)

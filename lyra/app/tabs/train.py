@@ -20,7 +20,7 @@ from ..jobs import DONE, Job, as_flags, result_of
 from ..workspace import keep
 from .job_tab import JobTab, as_problem, pictures, without_folders
 
-_DEMO_ROWS = 2000
+_DEMO_ROWS = 1000
 _FOUND = "found by its name"
 
 
@@ -89,7 +89,7 @@ class TrainTab(JobTab):
         ]
 
     def _demo_table(self, token: str) -> str:
-        file = self.site.workspace.visitor(token).scratch() / "demo.csv"
+        file = self.site.workspace.visitor(token).scratch(self.verb) / "demo.csv"
         return str(simulate_table(file, 0, saturating=False, rows=_DEMO_ROWS))
 
     def _columns(self, table: str | None) -> list[Any]:
