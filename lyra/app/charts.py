@@ -13,7 +13,7 @@ from ..training.checkpoints import CHECKPOINTS, MEMBERS
 from ..variants.plots import AMINO_ACID_ORDER
 
 _MARGIN = {"l": 50, "r": 20, "t": 30, "b": 40}
-_SINGLE = r"(?P<letter>[^\d:]+)(?P<position>-?\d+)(?P<change>\S)"
+_SINGLE = r"(?P<letter>[^\d:])(?P<position>-?\d+)(?P<change>\S)"
 
 
 def training_curve(result: Path) -> go.Figure | None:

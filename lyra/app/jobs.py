@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..files import read_json, write_json
 
 JOB, INPUTS, LOG, RESULT = "job.json", "inputs", "log.txt", "result"
@@ -26,6 +27,7 @@ _GRACE_SECONDS = 60  # to save a checkpoint in
 _ERROR = re.compile(r"^lyra [\w-]+: error: (.*)$", re.MULTILINE)
 # As tqdm draws it: what it counts, how far it is, and the time that is left.
 _BAR = re.compile(r"(?P<what>[^\r\n:|]+):\s+(?P<percent>\d+)%\|[^|]*\|[^\[\r\n]*\[[^<\r\n]*<(?P<left>[^,\]]*)")
+_LONGEST_VALUE = 10_000
 _TAIL = 1 << 16  # bytes of a log that are read
 
 
@@ -191,16 +193,16 @@ class Queue:
                     job = Job.load(folder).save(state=RUNNING)
                     with open(folder / LOG, "ab") as log:
                         process = start(folder, job.verb, job.arguments, log)
-                except (OSError, InputError) as error:  # nobody's folder keeps the others waiting
-                    print(f"lyra app: {folder}: {error}", file=sys.stderr)
+                except Exception as error:  # whatever it is, it keeps nobody else waiting
+                    _give_up(folder, error)
                     continue
                 self._running = (folder, process)
             began = time.monotonic()
             overdue = self._wait(process)
             try:
                 self._finish(job, process.returncode, overdue, time.monotonic() - began)
-            except (OSError, InputError) as error:
-                print(f"lyra app: {folder}: {error}", file=sys.stderr)
+            except Exception as error:
+                _give_up(folder, error)
 
     def _wait(self, process: subprocess.Popen) -> bool:
         """Waits for the end; returns whether that was the limit's."""
@@ -233,12 +235,14 @@ def as_flags(values: dict[str, Any]) -> list[str]:
     """Flags and values of a command line; what is empty is left out.
 
     Raises:
-        InputError: for a word that would be read as another flag.
+        InputError: for a word that would be read as another flag, and for what no command line can hold.
     """
     flags: list[str] = []
     for flag, value in values.items():
         if value is None or value is False or value in ("", []):
             continue
+        if not str(value).isprintable() or len(str(value)) > _LONGEST_VALUE:
+            raise InputError(f"--{flag}: expected up to {_LONGEST_VALUE:,} characters in one line")
         if isinstance(value, list):
             if bad := next((each for each in value if str(each).startswith("-")), None):
                 raise InputError(f"--{flag}: {bad!r} begins with a dash")
@@ -260,6 +264,13 @@ def start(folder: Path, verb: str, arguments: Sequence[str], log: Any) -> subpro
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
     environment = threads | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+
+
+def _give_up(folder: Path, error: Exception) -> None:
+    """Says of a job that it cannot be started or ended, as far as its folder can be written."""
+    print(f"lyra app: {folder}: {error}", file=sys.stderr)
+    with suppress(OSError, InputError):
+        Job.load(folder).save(state=FAILED, message=one_line(error))
 
 
 def _end(process: subprocess.Popen) -> None:

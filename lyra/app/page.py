@@ -5,6 +5,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..errors import InputError
+from ..files import locked
 from .site import Limits, Site
 from .tabs import TABS
 from .tabs.job_tab import JobTab
@@ -15,6 +17,7 @@ from .workspace import VISITORS, new_token
 _THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
 _CSS = ".problem { color: #b00020; font-weight: 600 } .log textarea { font-family: monospace; font-size: 12px }"
 _WAITING_EVENTS = 500
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")  # whoever is there, is who started it
 _TITLE, _SAYS = "Lyra", "Small accurate models of DNA, RNA and protein sequences."
 # Of two slow cores that everybody shares.
 _SPACE_LIMITS = Limits(upload=20, rows=100_000, length=20_000, waiting=10, minutes=30)
@@ -41,10 +44,11 @@ def serve(root: Path, host: str, port: int, limits: Limits) -> None:
         root: folder of models for all visitors, and of what each makes.
 
     Raises:
-        OSError: if the port is taken.
+        InputError: if another page has the folder, or another program the port.
     """
-    site = Site(root, limits)
-    _launch(site, build_page(site), host, port)
+    with locked(root / VISITORS):
+        site = Site(root, limits, token=None if host in _LOOPBACK else False)
+        _launch(site, build_page(site), host, port)
 
 
 def serve_models(root: Path, title: str) -> None:
@@ -58,6 +62,17 @@ def serve_models(root: Path, title: str) -> None:
 
 def _launch(site: Site, page: gr.Blocks, host: str | None, port: int | None) -> None:
     try:
+        _listen(site, page, host, port)
+        address = f"http://{page.server_name}:{page.server_port}"
+        print(f"lyra app: {address} (Ctrl-C ends it); models are in {site.workspace.root}", flush=True)
+        page.block_thread()
+    finally:
+        site.queue.close()
+        page.close(verbose=False)
+
+
+def _listen(site: Site, page: gr.Blocks, host: str | None, port: int | None) -> None:
+    try:
         page.launch(
             server_name=host,
             server_port=port,
@@ -70,9 +85,5 @@ def _launch(site: Site, page: gr.Blocks, host: str | None, port: int | None) -> 
             quiet=True,
             prevent_thread_lock=True,
         )
-        address = f"http://{page.server_name}:{page.server_port}"
-        print(f"lyra app: {address} (Ctrl-C ends it); models are in {site.workspace.root}", flush=True)
-        page.block_thread()
-    finally:
-        site.queue.close()
-        page.close(verbose=False)
+    except OSError:
+        raise InputError(f"--port: {port} cannot be listened on, it may be in use; choose another") from None

@@ -3,12 +3,15 @@
 import re
 import secrets
 import shutil
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import snapshot_download
 
 from ..errors import InputError, one_line
+from ..files import read_json
 from .jobs import DONE, INPUTS, JOB, Job
 
 VISITORS = "visitors"
@@ -23,10 +26,11 @@ class Workspace:
     Args:
         root: made if there is none.
         hub: whether a model may be one of the Hub.
+        token: for that; None is that of whoever started the page, False is none.
     """
 
-    def __init__(self, root: Path, hub: bool = True):
-        self.root, self.hub = root.absolute(), hub
+    def __init__(self, root: Path, hub: bool = True, token: Literal[False] | None = False):
+        self.root, self.hub, self.token = root.absolute(), hub, token
         (self.root / VISITORS).mkdir(parents=True, exist_ok=True)
 
     def visitor(self, token: str) -> "Visitor":
@@ -42,6 +46,22 @@ class Workspace:
     def models(self) -> dict[str, Path]:
         """The models for all visitors, by name."""
         return {folder.name: folder for folder in sorted(self.root.iterdir()) if _is_model(folder)}
+
+    def download(self, name: str) -> Path:
+        """A model of the Hub, without its code.
+
+        Raises:
+            InputError: if it cannot be had, or is none of Lyra.
+        """
+        fetch = partial(snapshot_download, name, token=self.token)
+        try:
+            folder = Path(fetch(allow_patterns=["config.json", "tokenizer_config.json"]))
+            kind = read_json(folder / "config.json").get("model_type") if _is_model(folder) else None
+            if kind == "lyra":
+                return Path(fetch(allow_patterns=["*.json", "*.safetensors"]))
+        except Exception as error:  # the library raises many kinds; all mean that it cannot be had
+            raise InputError(f"model: {name} cannot be loaded from the Hub ({one_line(error)[:200]})") from None
+        raise InputError(f"model: {name} is no model of Lyra")
 
 
 class Visitor:
@@ -103,10 +123,7 @@ class Visitor:
         if not self.workspace.hub or not _HUB_ID.fullmatch(name) or ".." in name:
             expected = "one of the list or a Hub id such as user/name" if self.workspace.hub else "one of the list"
             raise InputError(f"model: expected {expected}, got {name!r}")
-        try:
-            return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-        except Exception as error:  # the library raises many kinds; all mean that it cannot be had
-            raise InputError(f"model: {name} cannot be loaded from the Hub ({one_line(error)[:200]})") from None
+        return self.workspace.download(name)
 
 
 def new_token() -> str:
@@ -115,8 +132,14 @@ def new_token() -> str:
 
 
 def keep(upload: str, folder: Path) -> str:
-    """Copies an uploaded file to a job; returns its path there."""
+    """Copies an uploaded file to a job; returns its path there.
+
+    Raises:
+        InputError: if the job has one of that name.
+    """
     name = Path(upload).name
+    if (folder / INPUTS / name).exists():
+        raise InputError(f"table: two files are named {name}; rename one")
     shutil.copyfile(upload, folder / INPUTS / name)
     return f"{INPUTS}/{name}"
 

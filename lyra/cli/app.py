@@ -8,6 +8,13 @@ from . import quiet_loading
 
 HELP = "open a web page that trains, predicts, scans, explains and proposes"
 EXAMPLE = "lyra app --models my_models"
+_LIMITS = (
+    ("max_upload", int, 200, "MB", "the largest file"),
+    ("max_rows", int, 1_000_000, "N", "the most rows of a table"),
+    ("max_length", int, 100_000, "N", "the longest sequence"),
+    ("max_waiting", int, 20, "N", "the most jobs that wait"),
+    ("max_minutes", float, 1440, "N", "the longest job"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="user/name",
         help="instead of a page here, upload a Space of this name, in which everybody can try the model of this name",
     )
-    parser.add_argument("--max_upload", type=int, default=200, metavar="MB", help="of a file. Default: 200.")
-    parser.add_argument("--max_rows", type=int, default=1_000_000, metavar="N", help="of a table. Default: 1000000.")
-    parser.add_argument("--max_length", type=int, default=100_000, metavar="N", help="of a sequence. Default: 100000.")
-    parser.add_argument("--max_waiting", type=int, default=20, metavar="N", help="jobs in the queue. Default: 20.")
-    parser.add_argument("--max_minutes", type=float, default=1440, metavar="N", help="of a job. Default: 1440.")
+    for flag, kind, default, metavar, what in _LIMITS:
+        parser.add_argument(
+            f"--{flag}", type=kind, default=default, metavar=metavar, help=f"{what}. Default: {default}."
+        )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    for name in ("max_upload", "max_rows", "max_length", "max_waiting", "max_minutes"):
+    for name, *_ in _LIMITS:
         if not getattr(arguments, name) > 0:
             raise InputError(f"--{name}: expected a number above 0, got {getattr(arguments, name)}")
     if not 0 < arguments.port < 1 << 16:
@@ -48,7 +54,5 @@ def run(arguments: argparse.Namespace) -> None:
         from ..app.site import Limits
     except ModuleNotFoundError as error:
         raise InputError(f'{error.name} is missing; pip install "lyra-bio[app]"') from None
-    limits = Limits(
-        arguments.max_upload, arguments.max_rows, arguments.max_length, arguments.max_waiting, arguments.max_minutes
-    )
+    limits = Limits(*(getattr(arguments, name) for name, *_ in _LIMITS))
     serve(Path(arguments.models), arguments.host, arguments.port, limits)

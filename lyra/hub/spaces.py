@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import read_json
 from .checks import check_folder, check_repository_name
 from .code import build_artifact
-from .uploading import check_private, hub_errors, upload
+from .uploading import check_private, hub_errors, is_private, upload
 
 _PACKAGE = Path(__file__).parents[1]
 _MARKER, _MESSAGE, _REPLACED = "lyra/app/page.py", "A page by lyra", ("lyra/*", "models/*")
@@ -55,7 +55,7 @@ def publish_space(
     Args:
         folder: what `lyra train` wrote; None for the model `repo_id` of the Hub.
         repo_id: `user/name` of the model and of the Space, which is made if it is new.
-        private: whether a new Space is private.
+        private: whether a new Space is private, as it also is where the model is.
         license: of the model, as the Hub spells it; by default that in its card.
         dry_run: list what would be uploaded.
         token: by default that of `hf auth login` or `HF_TOKEN`.
@@ -77,6 +77,7 @@ def publish_space(
         print(f"to the Space {repo_id}: {', '.join(f'{name} ({size:,} bytes)' for name, size in sizes.items())}")
         if dry_run:
             return None
+        private = private or is_private(repo_id, token)
         commit = upload(space, repo_id, private, _MARKER, _MESSAGE, _REPLACED, token, repo_type="space")
     print(f"published: {constants.ENDPOINT}/spaces/{repo_id}; the Hub builds it for some minutes")
     return commit

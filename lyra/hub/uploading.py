@@ -101,6 +101,16 @@ def signed_in(token: str | None = None) -> HfApi:
     return api
 
 
+def is_private(repo_id: str, token: str | None) -> bool:
+    """Whether a model on the Hub is private.
+
+    Raises:
+        InputError: as [`signed_in`], or if there is no such model.
+    """
+    with hub_errors(repo_id):
+        return bool(signed_in(token).model_info(repo_id).private)
+
+
 def print_files(repo_id: str, folder: Path, files: Sequence[Path]) -> None:
     """What will be uploaded."""
     print(f"to {repo_id}:")

@@ -69,6 +69,8 @@ class Pairs:
     @property
     def count(self) -> int:
         counts = {position: len(self.singles.edits(position)) for position in self.singles.positions}
+        if self.max_distance is None:
+            return (sum(counts.values()) ** 2 - sum(count**2 for count in counts.values())) // 2
         return sum(counts[one] * counts[other] for one, other in self._places())
 
     def __iter__(self) -> Iterator[Variant]:

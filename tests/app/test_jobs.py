@@ -1,9 +1,12 @@
 """Folders, limits and the queue behind the page; no browser."""
 
+import gzip
 import json
+import socket
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from browser import wait_for
@@ -23,9 +26,10 @@ from lyra.app.jobs import (
     start,
 )
 from lyra.app.site import Limits
-from lyra.app.workspace import Workspace, keep, new_token
+from lyra.app.workspace import VISITORS, Workspace, keep, new_token
 from lyra.cli import main
 from lyra.errors import InputError
+from lyra.files import locked
 
 
 @pytest.fixture
@@ -140,6 +144,61 @@ def test_values_are_flags_and_no_words_are():
     assert as_flags(values) == ["--d", "--e=0", "--f=--x", "--g", "1", "2"]
     with pytest.raises(InputError, match="--g: '--output_dir' begins with a dash"):
         as_flags({"g": ["1", "--output_dir"]})
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800", "a\nb", "x" * 10_001])
+def test_values_that_no_command_line_holds(value):
+    with pytest.raises(InputError, match="--sites: expected up to 10,000 characters in one line"):
+        as_flags({"sites": value})
+
+
+def test_a_job_that_cannot_start_keeps_nobody_waiting(visitor, queue):
+    first = queue.add(Job(visitor.new_folder("train"), "train", ("\0",)))
+    second = queue.add(Job(visitor.new_folder("train"), "train", ("none.csv", "--output_dir=result")))
+    assert ended(first).message == "embedded null byte" and ended(second).message == "none.csv: no such file"
+
+
+def test_tables_are_measured_before_they_are_read(tmp_path):
+    limits = Limits(upload=1, rows=10, length=100)
+    with gzip.open(tmp_path / "bomb.csv.gz", "wb") as file:
+        file.write(b"sequence,label\n" + b"A" * 6_000_000)
+    with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr("xl/worksheets/sheet1.xml", " " * 6_000_000)
+    for name in ("bomb.csv.gz", "bomb.xlsx"):
+        with pytest.raises(InputError, match=f"{name}: larger than 5 MB when unpacked"):
+            limits.check_table(str(tmp_path / name))
+    (tmp_path / "residues.csv").write_text(f"sequence,label\n{'A' * 90},{' '.join(['0.5'] * 90)}\n")
+    limits.check_table(str(tmp_path / "residues.csv"))  # labels of residues are no letters
+    (tmp_path / "long.csv").write_text(f"sequence,label\n{'A' * 101},1\n")
+    with pytest.raises(InputError, match="has a sequence of 101 letters, this page takes 100"):
+        limits.check_table(str(tmp_path / "long.csv"))
+
+
+def test_uploads_of_one_name_are_refused(visitor, tmp_path):
+    folder = visitor.new_folder("propose")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "measured.csv").write_text(name)
+    keep(str(tmp_path / "one" / "measured.csv"), folder)
+    with pytest.raises(InputError, match=r"table: two files are named measured\.csv; rename one"):
+        keep(str(tmp_path / "two" / "measured.csv"), folder)
+
+
+def test_one_page_to_a_folder(visitor):
+    pytest.importorskip("gradio", reason='needs gradio: pip install "lyra-bio[app]"')
+    from lyra.app.page import serve
+
+    Job(visitor.new_folder("train", "running"), "train", ()).save(state=RUNNING)
+    root = visitor.workspace.root
+    with locked(root / VISITORS), pytest.raises(InputError, match="another run is writing there"):
+        serve(root, "127.0.0.1", 7860, Limits())
+    assert visitor.jobs("train")[0].state == RUNNING
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"--port: {port} cannot be listened on"):
+            serve(root, "127.0.0.1", port, Limits())
 
 
 def test_limits_are_said():

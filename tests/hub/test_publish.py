@@ -166,6 +166,9 @@ def test_a_space_has_all_that_it_needs(trained, tmp_path):
         space = hub.repositories["spaces/ann/gfp"]
         (_, made), (_, published), (_, updated) = space.commits[1:]
         assert set(made) == {"README.md"} and published == updated
+        calls = [("hf_ann", "publish", trained, "ann/secret", "--private"), ("hf_ann", "app", "--space", "ann/secret")]
+        assert [code for code, *_ in session(hub.url, tmp_path, *calls)] == [0, 0]
+        assert hub.repositories["spaces/ann/secret"].private and not space.private  # as its model
         other = hub.repositories["spaces/ann/own"] = type(space)("ann", False)
         other.commits.append(("1" * 40, {"app.py": (b"", False)}))
         cases = {

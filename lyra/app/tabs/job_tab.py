@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 
 from ...errors import InputError
+from ...hub.card import escape
 from ..jobs import DONE, RUNNING, STOPPED, WAITING, Job, Progress
 from ..site import Site
 
-_FLAG = re.compile(r"--(\w+)\b")
+_FLAG = re.compile(r"(?:argument )?--(\w+)\b")  # as argparse or lyra begins a message
 _PICTURES = 12
 
 
@@ -167,7 +168,7 @@ class JobTab:
 
     def _describe(self, job: Job) -> str:
         if job.state == WAITING:
-            return f"**{job.name}** waits for {self.site.queue.before(job)} before it."
+            return f"**{job.name}** waits; runs before it: {self.site.queue.before(job)}."
         if job.state == RUNNING:
             return f"**{job.name}** is running. You may close this page and come back."
         if job.state == DONE:
@@ -209,7 +210,7 @@ def offer_models(site: Site, tab: gr.Tab, token: gr.BrowserState, field: gr.Drop
 
 def as_problem(message: str) -> str:
     """A message as the page shows it."""
-    return f"⚠ {html.escape(message)}"
+    return f"⚠ {escape(message)}"
 
 
 def without_folders(message: str, *folders: Path | None) -> str:

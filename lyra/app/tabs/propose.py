@@ -30,12 +30,12 @@ class ProposeTab(JobTab):
         }
         with gr.Accordion("More", open=False):
             fields |= {
-                "letters": gr.Textbox(label="Letters of positions", info="Such as 10=AVILM 12=DE."),
+                "letters": gr.Textbox(label="Letters that positions may have", info="Such as 10=AVILM 12=DE."),
                 "forbid": gr.Textbox(label="Letters that no candidate has"),
-                "avoid": gr.Textbox(label="Words to avoid", info="Motifs or restriction enzymes, with spaces between."),
+                "avoid": gr.Textbox(label="Motifs to avoid", info="Or restriction enzymes; with spaces between."),
                 "acquisition": gr.Dropdown(list(ACQUISITIONS), value="greedy", label="Acquisition"),
-                "min_distance": gr.Number(1, label="Letters by which any two differ", precision=0),
-                "controls": gr.Number(0, label="Places for controls", precision=0),
+                "min_distance": gr.Number(1, label="Least number of differences between two sequences", precision=0),
+                "controls": gr.Number(0, label="Wells for controls", precision=0),
                 "minimize": gr.Checkbox(label="Smaller values are better"),
             }
         return fields

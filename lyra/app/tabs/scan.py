@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...errors import InputError
 from ...files import read_json
+from ...variants.notation import WildType
 from ...variants.scanning import read_wild_type, variant_library
 from ..charts import heat_map
 from ..jobs import DONE, Job, as_flags, result_of
@@ -16,6 +17,8 @@ from .job_tab import JobTab, model_field, pictures, write_wild_type
 _SHOWN_ROWS = 1000
 _MOST_IN_MAP = 50_000
 _LEVEL = 0.9
+_KINDS = _SINGLES, _PAIRS, _COMBINATIONS = "single changes", "pairs", "combinations at sites"
+_LARGEST_MATRIX = 2 << 30  # bytes
 
 
 class ScanTab(JobTab):
@@ -25,7 +28,9 @@ class ScanTab(JobTab):
         return {
             "model": model_field(self.site),
             "wild_type": gr.Textbox(label="Wild type", lines=4, info="A sequence, or FASTA."),
-            "kind": gr.Radio(["single changes", "pairs", "combinations at sites"], value="single changes", label="Of"),
+            "kind": gr.Radio(
+                ["single changes", "pairs", "combinations at sites"], value="single changes", label="Variants"
+            ),
             "positions": gr.Textbox(label="Positions", info="Such as 20-60,75; empty for all."),
             "letters": gr.Textbox(label="Letters", info="To change to, such as AVILMF; empty for all."),
             "sites": gr.Textbox(label="Sites", info="Of combinations, such as 39,40,41,54."),
@@ -40,18 +45,21 @@ class ScanTab(JobTab):
         library = {
             "positions": values["positions"] or None,
             "letters": values["letters"] or None,
-            "pairs": kind == "pairs",
-            "sites": (values["sites"] or "none") if kind == "combinations at sites" else None,
+            "pairs": kind == _PAIRS,
+            "sites": (values["sites"] or "none") if kind == _COMBINATIONS else None,
         }
         flags = library | {"offset": values["offset"], "interval": _LEVEL if _has_intervals(model) else None}
         alphabet = read_json(model / "tokenizer_config.json")["alphabet"]
         wild = read_wild_type(str(folder / wild_type), alphabet, values["offset"] or 0)
-        self._check_count(variant_library(wild, **library).count)
+        self._check_count(variant_library(wild, **library).count, wild if kind == _PAIRS else None)
         return [str(model), wild_type, f"--output={result_of(folder)}", *as_flags(flags)]
 
-    def _check_count(self, count: int) -> None:
+    def _check_count(self, count: int, pairs_of: WildType | None) -> None:
         if count > self.site.limits.rows:
-            raise InputError(f"kind: {count:,} variants, this page scores {self.site.limits.rows:,} at most")
+            raise InputError(f"kind: more than {self.site.limits.rows:,} variants, the most that this page scores")
+        matrix = 0 if pairs_of is None else 4 * (len(pairs_of.sequence) * len(pairs_of.alphabet.letters)) ** 2
+        if matrix > _LARGEST_MATRIX:
+            raise InputError(f"kind: the matrix of all pairs would take {matrix >> 30} GB, more than this page writes")
 
     def build_result(self) -> list[Any]:
         self.map = gr.Plot(label="Effects of single changes", visible=False, elem_id="scan-map")

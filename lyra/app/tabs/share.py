@@ -6,7 +6,7 @@ import gradio as gr
 from huggingface_hub import constants
 
 from ...errors import InputError
-from ...hub import publish
+from ...hub import publish, publish_space
 from ..site import Site
 from .job_tab import as_problem, without_folders
 
@@ -26,7 +26,7 @@ class ShareTab:
                 elem_id="share-token",
             )
             self.private = gr.Checkbox(label="Private")
-            self.space = gr.Checkbox(label="With a Space: a web page where everybody can try it", elem_id="share-space")
+            self.space = gr.Checkbox(label="Also make a Space, a web page to try the model", elem_id="share-space")
             self.start = gr.Button("Publish", variant="primary", elem_id="share-start")
             self.problem = gr.Markdown(elem_id="share-problem", elem_classes="problem")
             self.published = gr.Markdown(elem_id="share-published")
@@ -43,14 +43,18 @@ class ShareTab:
     ) -> list[str]:
         repository, secret = repository.strip(), secret.strip()
         folder = self.site.workspace.visitor(token).own_models().get(model or "")
+        problem, urls = "", list[str]()
         try:
             if folder is None:
                 raise InputError("model: choose one that you trained")
             if not secret:
                 raise InputError("token: expected one of the Hub; that of the server is not for visitors")
-            publish(str(folder), repository, private=private, token=secret, space=space)
+            publish(str(folder), repository, private=private, token=secret)
+            urls.append(f"{constants.ENDPOINT}/{repository}")
+            if space:
+                publish_space(folder, repository, private, token=secret)
+                urls.append(f"{constants.ENDPOINT}/spaces/{repository}")
         except InputError as error:
             message = str(error).replace(secret, "...") if secret else str(error)
-            return [as_problem(without_folders(message, folder)), "", ""]
-        urls = [f"{constants.ENDPOINT}/{repository}", *[f"{constants.ENDPOINT}/spaces/{repository}"] * space]
-        return ["", f"Published: {', '.join(urls)}", ""]
+            problem = as_problem(without_folders(f"Space: {message}" if urls else message, folder))
+        return [problem, f"Published: {', '.join(urls)}" if urls else "", ""]

@@ -1,5 +1,6 @@
 """Train a model on a table."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...data.schemes import SPLIT_SCHEMES
 from ...data.tables import read_rows
 from ...errors import InputError
 from ...files import read_json
-from ...hub.card import score_columns
+from ...hub.card import escape, score_columns
 from ...recipes import RECIPES
 from ..charts import training_curve
 from ..jobs import DONE, Job, as_flags, result_of
@@ -21,7 +22,8 @@ from ..workspace import keep
 from .job_tab import JobTab, as_problem, pictures, without_folders
 
 _DEMO_ROWS = 1000
-_FOUND = "found by its name"
+_FOUND = "by its name"
+_IN_BRACKETS = re.compile(r"\s*\(--[^)]*\)")  # what to write on a command line
 
 
 class TrainTab(JobTab):
@@ -29,7 +31,7 @@ class TrainTab(JobTab):
 
     def form(self) -> dict[str, Any]:
         self.table = gr.File(label="Table of sequences and measurements")
-        self.demo = gr.Button("Take the demo landscape", size="sm", elem_id="train-demo")
+        self.demo = gr.Button("Use the example table", size="sm", elem_id="train-demo")
         self.found = gr.Markdown(elem_id="train-found")
         columns: dict[str, Any] = {"allow_custom_value": False, "value": _FOUND}
         fields: dict[str, Any] = {
@@ -97,6 +99,7 @@ class TrainTab(JobTab):
         names: list[str] = []
         if table:
             try:
+                self.site.limits.check_size(table)
                 first = next(iter(read_rows(table)), None)
                 names = list(first[1]) if first else []
             except InputError:
@@ -112,16 +115,16 @@ class TrainTab(JobTab):
             notes = self._check(table, sequence, label, split)
         except InputError as error:
             return as_problem(without_folders(str(error), folder))
-        return "\n".join(f"- {without_folders(note, folder)}" for note in notes)
+        return "\n".join(f"- {escape(_IN_BRACKETS.sub('', without_folders(note, folder)))}" for note in notes)
 
     def _check(self, table: str, sequence: str, label: str, split: str) -> list[str]:
-        """The notes of the command.
+        """The notes of the command; clusters, which take long to find, are left to it.
 
         Raises:
             InputError: as the command does, or for a table that is too large.
         """
         self.site.limits.check_table(table)
-        flags = _flags_of_data(sequence, label, split)
+        flags = _flags_of_data(sequence, label, "random" if split == "cluster" else split)
         return check(DataArguments(table, **flags)).notes  # type: ignore[arg-type]
 
 
