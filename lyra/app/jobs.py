@@ -198,36 +198,23 @@ class Queue:
                     continue
                 self._running = (folder, process)
             began = time.monotonic()
-            overdue = self._wait(process)
+            overdue = _wait(process, self.most_seconds)
             try:
                 self._finish(job, process.returncode, overdue, time.monotonic() - began)
             except Exception as error:
                 _give_up(folder, error)
 
-    def _wait(self, process: subprocess.Popen) -> bool:
-        """Waits for the end; returns whether that was the limit's."""
-        overdue = False
-        try:
-            process.wait(self.most_seconds)
-        except subprocess.TimeoutExpired:
-            overdue = True
-            _end(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        return overdue
-
     def _finish(self, job: Job, code: int, overdue: bool, seconds: float) -> None:
         with self._changed:
             self._running = None
-            errors = _ERROR.findall(job.log())
-            state, message = (DONE, "") if code == 0 else (FAILED, errors[-1] if errors else f"ended with code {code}")
+            state, message = (DONE, "") if code == 0 else (FAILED, _reason(job.log(), code))
             if job.folder in self._stopped:
                 self._stopped.remove(job.folder)
                 state, message = (state, message) if code == 0 else (STOPPED, "stopped")
             elif self._closed and code:
                 state, message = STOPPED, "the page was closed"
             elif overdue and code:
-                message = f"took longer than {self.most_seconds / 60:g} minutes, the most of this page"
+                message = _overdue(self.most_seconds)
             job.save(state=state, message=message, seconds=job.seconds + seconds)
 
 
@@ -264,6 +251,43 @@ def start(folder: Path, verb: str, arguments: Sequence[str], log: Any) -> subpro
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
     environment = threads | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
+
+
+def run(folder: Path, verb: str, arguments: Sequence[str], most_seconds: float) -> None:
+    """A command in a folder that somebody waits for.
+
+    Raises:
+        InputError: with its message, or if it takes longer than the limit.
+    """
+    with open(folder / LOG, "wb") as log:
+        process = start(folder, verb, arguments, log)
+    if _wait(process, most_seconds):
+        raise InputError(_overdue(most_seconds))
+    if process.returncode:
+        raise InputError(_reason((folder / LOG).read_text(errors="replace"), process.returncode))
+
+
+def _wait(process: subprocess.Popen, most_seconds: float) -> bool:
+    """Waits for the end; returns whether that was the limit's."""
+    overdue = False
+    try:
+        process.wait(most_seconds)
+    except subprocess.TimeoutExpired:
+        overdue = True
+        _end(process)
+    assert process.stdin is not None
+    process.stdin.close()
+    return overdue
+
+
+def _reason(printed: str, code: int) -> str:
+    """Why a command failed."""
+    errors = _ERROR.findall(printed)
+    return errors[-1] if errors else f"ended with code {code}"
+
+
+def _overdue(most_seconds: float) -> str:
+    return f"took longer than {most_seconds / 60:g} minutes, the most of this page"
 
 
 def _give_up(folder: Path, error: Exception) -> None:

@@ -23,6 +23,7 @@ from lyra.app.jobs import (
     Queue,
     as_flags,
     mark_interrupted,
+    run,
     start,
 )
 from lyra.app.site import Limits
@@ -103,6 +104,14 @@ def test_a_job_takes_no_longer_than_the_page_allows(visitor):
     job = queue.add(Job(visitor.new_folder("demo"), "demo", ("--output_dir=demo",)))
     assert "took longer than 0.00833333 minutes, the most of this page" in ended(job).message
     queue.close()
+
+
+def test_a_command_that_somebody_waits_for_has_the_same_limit_and_messages(visitor):
+    folder = visitor.scratch("predict")
+    with pytest.raises(InputError, match=r"^took longer than 0.00166667 minutes, the most of this page$"):
+        run(folder, "demo", ["--output_dir=demo"], 0.1)
+    with pytest.raises(InputError, match=r"^none.csv: no such file$"):
+        run(folder, "train", ["none.csv", "--output_dir=result"], 100)
 
 
 def test_what_a_server_left_in_the_middle_is_stopped(visitor):

@@ -10,6 +10,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from browser import User, needs_browser, wait_for
@@ -122,7 +125,15 @@ def test_predictions_are_those_of_the_command(trainer, server, tmp_path):
     assert found == (tmp_path / "predictions.csv").read_bytes()
     trainer.type("predict-sequences", f"{WILD_TYPE}\n{WILD_TYPE[:-1]}1")
     trainer.click("predict-start")
-    trainer.wait_until("predict-problem", "pasted.csv, row 2 (line 3), column 'sequence': 1 character(s) outside")
+    for place in ("predict-problem", "predict-sequences"):  # below the button, and beside the field
+        trainer.wait_until(place, "pasted.csv, row 2 (line 3), column 'sequence': 1 character(s) outside")
+    (tmp_path / "dropped.csv").write_bytes((tmp_path / "pasted.csv").read_bytes())
+    trainer.upload("predict-table", tmp_path / "dropped.csv")
+    trainer.click("predict-start")
+    wait_for(lambda: not trainer.text("predict-problem"), "the predictions of the table")
+    assert trainer.downloaded("predict-download") == found
+    clear = "button[aria-label*=emove], button[aria-label*=lear]"
+    trainer.find("predict-table").find_element("css selector", clear).click()
 
 
 def test_a_scan_is_a_heat_map_that_answers_to_the_mouse(trainer, server, tmp_path):
@@ -181,6 +192,7 @@ def test_a_model_is_published_and_the_token_forgotten(trainer, server, hub):
     trainer.type("share-token", "hf_bob")
     trainer.click("share-start")
     trainer.wait_until("share-problem", "the token may not write there")
+    trainer.wait_until("share-repository", "ann/first: ")  # beside its field
     assert trainer.find("share-token").find_element("css selector", "input").get_property("value") == ""
     trainer.type("share-token", "hf_ann")
     trainer.find("share-space").find_element("css selector", "input").click()
@@ -242,6 +254,17 @@ def test_users_do_not_see_each_other_and_paths_do_not_lead_out(trainer, server):
             other.type("predict-sequences", WILD_TYPE)
             other.click("predict-start")
             other.wait_until("predict-problem", f"expected one of the list or a Hub id such as user/name, got '{name}'")
+
+
+def test_addresses_do_not_lead_out(trainer, server):
+    """Nor do they list the folders of visitors, whose names nobody else knows."""
+    (metrics,) = server.models.glob("visitors/*/first model/result/first model/metrics.json")
+    (server.models / "key.txt").write_text("of the server")
+    visitors = server.models / "visitors"
+    for path in (visitors, metrics.parent, server.models / "key.txt", visitors / ".." / "key.txt", "/etc/passwd"):
+        with pytest.raises(HTTPError, match=r"403|404"):
+            urlopen(f"{server.url}/gradio_api/file={quote(str(path))}", timeout=30)
+    urlopen(f"{server.url}/gradio_api/file={quote(str(metrics))}", timeout=30)
 
 
 def test_a_killed_server_finds_its_runs_again(table, tmp_path):

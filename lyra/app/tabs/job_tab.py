@@ -177,18 +177,26 @@ class JobTab:
         return f"**{job.name}** {what}: {html.escape(job.message)}"
 
     def _flagged(self) -> list[Any]:
-        """The fields that have a place for a message."""
-        return [field for field in self.fields.values() if hasattr(field, "info")]
+        return with_info(self.fields)
 
     def _point_at(self, message: str) -> list[Any]:
-        """Puts a message beside the field that it names."""
-        match = _FLAG.match(message)
-        named = match[1] if match else message.split(":")[0]
-        updates = []
-        for flag, field in self.fields.items():
-            if hasattr(field, "info"):
-                updates.append(gr.update(info=f"⚠ {message}" if message and named == flag else field.info))
-        return updates
+        return point_at(self.fields, message)
+
+
+def with_info(fields: dict[str, Any]) -> list[Any]:
+    """The fields that have a place for a message."""
+    return [field for field in fields.values() if hasattr(field, "info")]
+
+
+def point_at(fields: dict[str, Any], message: str, named: str = "") -> list[Any]:
+    """Puts a message beside the field that it names, or that is named; updates of those [`with_info`]."""
+    match = _FLAG.match(message)
+    named = named or (match[1] if match else message.split(":")[0])
+    updates = []
+    for flag, field in fields.items():
+        if hasattr(field, "info"):
+            updates.append(gr.update(info=f"⚠ {message}" if message and named == flag else field.info))
+    return updates
 
 
 def model_field(site: Site) -> gr.Dropdown:

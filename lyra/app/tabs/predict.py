@@ -8,10 +8,13 @@ import pandas as pd
 
 from ...errors import InputError
 from ...inference.prediction import predict_table
+from ..jobs import run
 from ..site import Site
-from .job_tab import as_problem, model_field, offer_models, without_folders
+from .job_tab import as_problem, model_field, offer_models, point_at, with_info, without_folders
 
 _SHOWN_ROWS = 1000
+_LONGEST_PASTED = 1_000_000  # characters; all others wait until they are read
+_PASTED = "pasted"  # the file for them, without its suffix
 _LEVELS = ["none", "0.8", "0.9", "0.95"]  # probabilities that a measurement is inside
 
 
@@ -35,7 +38,8 @@ class PredictTab:
                 self.rows = gr.Dataframe(label="Predictions", visible=False, interactive=False, elem_id="predict-rows")
                 self.download = gr.DownloadButton("Download (csv)", visible=False, elem_id="predict-download")
         asked = [token, self.model, self.pasted, self.table, self.interval]
-        shown = [self.problem, self.rows, self.download]
+        self.fields = {"model": self.model, _PASTED: self.pasted}
+        shown = [self.problem, self.rows, self.download, *with_info(self.fields)]
         # One after the other: models that share the cores slow each other down many times.
         self.start.click(self._predict, asked, shown, concurrency_limit=1, api_name="predict")
         offer_models(site, self.tab, token, self.model)
@@ -45,15 +49,28 @@ class PredictTab:
         try:
             visitor = self.site.workspace.visitor(token)
             path, folder = visitor.model(model), visitor.scratch(self.verb)
-            source, output = table or _write(pasted, folder), str(folder / "predictions.csv")
-            self.site.limits.check_table(source)
+            output = str(folder / "predictions.csv")
             level = None if interval == "none" else float(interval)
-            predict_table(*self.site.model(path), source, output, interval=level)
+            self._write_predictions(path, table, pasted, folder, output, level)
         except InputError as error:
             message = without_folders(str(error), folder, Path(table).parent if table else None)
-            return [as_problem(message), gr.skip(), gr.skip()]
+            named = _PASTED if message.startswith(_PASTED) and not table else ""
+            return [as_problem(message), gr.skip(), gr.skip(), *point_at(self.fields, message, named)]
         rows = pd.read_csv(output, nrows=_SHOWN_ROWS)
-        return ["", gr.update(value=rows, visible=True), gr.update(value=output, visible=True)]
+        shown = [gr.update(value=rows, visible=True), gr.update(value=output, visible=True)]
+        return ["", *shown, *point_at(self.fields, "")]
+
+    def _write_predictions(
+        self, model: Path, table: str | None, pasted: str, folder: Path, output: str, level: float | None
+    ) -> None:
+        """What was pasted is short enough to do here, with a model that is loaded; a table has a limit of time."""
+        source = table or _write(pasted, folder)
+        self.site.limits.check_table(source)
+        if table is None:
+            predict_table(*self.site.model(model), source, output, interval=level)
+        else:
+            interval = [] if level is None else ["--interval", str(level)]
+            run(folder, self.verb, [str(model), table, "-o", output, *interval], 60 * self.site.limits.minutes)
 
 
 def _write(pasted: str, folder: Path) -> str:
@@ -64,8 +81,10 @@ def _write(pasted: str, folder: Path) -> str:
     """
     lines = [line.strip() for line in pasted.splitlines() if line.strip()]
     if not lines:
-        raise InputError("sequences: paste some, or drop a table")
+        raise InputError(f"{_PASTED}: expected sequences here, or a table below")
+    if len(pasted) > _LONGEST_PASTED:
+        raise InputError(f"{_PASTED}: {len(pasted):,} characters, {_LONGEST_PASTED:,} at most; drop a table instead")
     is_fasta = lines[0].startswith(">")
-    file = folder / ("pasted.fasta" if is_fasta else "pasted.csv")
+    file = folder / f"{_PASTED}.{'fasta' if is_fasta else 'csv'}"
     file.write_text("\n".join(lines if is_fasta else ["sequence", *lines]) + "\n", encoding="utf-8")
     return str(file)

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 from ...errors import InputError
 from ...hub import publish, publish_space
 from ..site import Site
-from .job_tab import as_problem, without_folders
+from .job_tab import as_problem, point_at, with_info, without_folders
 
 
 class ShareTab:
@@ -31,7 +31,8 @@ class ShareTab:
             self.problem = gr.Markdown(elem_id="share-problem", elem_classes="problem")
             self.published = gr.Markdown(elem_id="share-published")
         asked = [token, self.model, self.repository, self.secret, self.private, self.space]
-        shown = [self.problem, self.published, self.secret]
+        self.fields = {"model": self.model, "repository": self.repository, "token": self.secret}
+        shown = [self.problem, self.published, *with_info(self.fields)]
         self.start.click(self._publish, asked, shown, concurrency_limit=1, api_visibility="private")
         self.tab.select(self._models, token, self.model, api_visibility="private", show_progress="hidden")
 
@@ -40,7 +41,7 @@ class ShareTab:
 
     def _publish(
         self, token: str, model: str | None, repository: str, secret: str, private: bool, space: bool
-    ) -> list[str]:
+    ) -> list[Any]:
         repository, secret = repository.strip(), secret.strip()
         folder = self.site.workspace.visitor(token).own_models().get(model or "")
         problem, urls = "", list[str]()
@@ -56,5 +57,8 @@ class ShareTab:
                 urls.append(f"{constants.ENDPOINT}/spaces/{repository}")
         except InputError as error:
             message = str(error).replace(secret, "...") if secret else str(error)
-            problem = as_problem(without_folders(f"Space: {message}" if urls else message, folder))
-        return [problem, f"Published: {', '.join(urls)}" if urls else "", ""]
+            problem = without_folders(f"Space: {message}" if urls else message, folder)
+        named = "repository" if problem.startswith((f"{repository}:", f"{repository!r}:")) else ""
+        *others, token_field = point_at(self.fields, problem, named)
+        published = f"Published: {', '.join(urls)}" if urls else ""
+        return [as_problem(problem) if problem else "", published, *others, token_field | {"value": ""}]
