@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 
+from .sampling import LengthSampler
 from .selection import evaluations, rank
 
 
@@ -24,7 +25,14 @@ class BaseTrainer(Trainer):
         return True
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(train_dataset)
+        # Not the data set that is given: the parent has removed the lengths from it, and would read each row for them.
+        dataset, column = self.train_dataset, self.args.length_column_name
+        by_length = self.args.train_sampling_strategy == "group_by_length"
+        if by_length and column in getattr(dataset, "column_names", ()):
+            lengths = dataset.with_format("numpy")[column][:]  # type: ignore[union-attr]
+            sampler: Any = LengthSampler(lengths, self.args.train_batch_size)
+        else:
+            sampler = super()._get_train_sampler(train_dataset)
         return _EpochSampler(sampler, self) if hasattr(sampler, "generator") else sampler
 
 
