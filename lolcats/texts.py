@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
-from lyra.data.tables import table_format
+from lyra.data.tables import read_rows
 from lyra.errors import InputError
 
 _COLUMNS = ("sequence", "text")
@@ -63,7 +63,7 @@ def read_texts(path: str, column: str | None = None) -> list[str]:
 
 
 def _column(path: str, column: str | None) -> Iterator[str]:
-    for location, row in table_format(path).read(path):
+    for location, row in read_rows(path):
         name = column or next((each for each in _COLUMNS if each in row), None)
         if name is None or name not in row:
             expected = repr(column) if column else " or ".join(map(repr, _COLUMNS))

@@ -1,7 +1,7 @@
 """Tokenization classes for Lyra: one token per residue."""
 
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
@@ -98,14 +98,18 @@ class LyraTokenizer(PreTrainedTokenizerFast):
         ASCII text without white space goes through a table of 256 bytes, all sequences at once; other text, and text
         in which a special token may be written out, goes through one by one.
         """
-        sequences = list(sequences)
+        ids, ends = self.encode_joined(list(sequences))
+        return [ids[start:end] for start, end in pairwise([0, *ends.tolist()])]
+
+    def encode_joined(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """[`encode_bulk`] as one `uint8` array, one sequence after the other, and where each ends, `(sequences,)`."""
         joined = "".join(sequences)
-        ends = list(accumulate(map(len, sequences)))
         if self._is_plain(joined):
             ids = np.frombuffer(bytearray(joined, "ascii").translate(self._byte_table), dtype=np.uint8)
             if not ids.size or ids.max() != _SKIP:
-                return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        return [self._encode_one(sequence) for sequence in sequences]
+                return ids, np.cumsum(np.fromiter(map(len, sequences), np.int64, len(sequences)))
+        each = [self._encode_one(sequence) for sequence in sequences]
+        return np.concatenate([np.zeros(0, np.uint8), *each]), np.cumsum([len(ids) for ids in each], dtype=np.int64)
 
     def _is_plain(self, text: str) -> bool:
         """Whether each of its bytes is one token, or white space."""

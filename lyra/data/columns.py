@@ -85,7 +85,7 @@ def find_columns(table: Table, args: DataArguments) -> Columns:
         InputError: naming the flag of a column that is missing or named twice.
     """
     source = table.source
-    names = tuple(dict.fromkeys(column for row in table.rows for column in row))
+    names = table.rows.names
     sequence = find_column(source, names, args.sequence_column, SEQUENCE_COLUMNS, "sequence")
     sequences: tuple[str, ...] = (sequence,)
     if args.pair_column is not None:

@@ -1,7 +1,10 @@
 """Numbers with decimal commas, as spreadsheets in many countries write them."""
 
 import re
+from operator import itemgetter
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 from .cells import Cell, is_missing, parse_number
@@ -17,12 +20,20 @@ def read_decimal_commas(table: Table, columns: Columns) -> None:
     Raises:
         InputError: naming the first label with a point, which may divide thousands.
     """
-    for location, row in zip(table.locations, table.rows, strict=True):
-        for column in (*columns.labels, *columns.extra):
-            if isinstance(row.get(column), str) and "." in row[column]:
-                cell = Cell(location, column)
-                raise InputError(f"{cell}: expected a decimal comma and no point (--decimal ,), got {row[column]!r}")
-    table.rows = [{column: _with_point(cell) for column, cell in row.items()} for row in table.rows]
+    found = {
+        column: np.flatnonzero(table.rows.column(column).map(_has_point, bool))
+        for column in (*columns.labels, *columns.extra)
+    }
+    if first := min(
+        ((rows[0], column) for column, rows in found.items() if len(rows)), key=itemgetter(0), default=None
+    ):
+        cell, value = Cell(table.locations[first[0]], first[1]), table.rows[first[0]][first[1]]
+        raise InputError(f"{cell}: expected a decimal comma and no point (--decimal ,), got {value!r}")
+    table.rows = table.rows.map(_with_point)
+
+
+def _has_point(cell: Any) -> bool:
+    return isinstance(cell, str) and "." in cell
 
 
 def _with_point(cell: Any) -> Any:

@@ -5,27 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .cells import Cell, is_missing, parse_number
-from .readers import Row, RowLocation
+from .cells import Cell, is_missing
+from .rows import RowLocation, Rows
 
 _LARGEST = 1e30  # the model computes in single precision
 
 
-def read_extra_features(locations: Sequence[RowLocation], rows: Sequence[Row], columns: Sequence[str]) -> np.ndarray:
+def read_extra_features(locations: Sequence[RowLocation], rows: Rows, columns: Sequence[str]) -> np.ndarray:
     """`(rows, columns)`.
 
     Raises:
         InputError: naming the first cell that is no number, or too large.
     """
-    values = np.empty((len(rows), len(columns)), np.float32)
-    for i, (location, row) in enumerate(zip(locations, rows, strict=True)):
-        for j, column in enumerate(columns):
-            number = parse_number(row.get(column))
-            if number is None or not abs(number) < _LARGEST:
-                found = "nothing" if is_missing(row.get(column)) else repr(row.get(column))
-                raise InputError(f"{Cell(location, column)}: expected a number (--feature_columns), got {found}")
-            values[i, j] = number
-    return values
+    cells = [rows.column(column) for column in columns]
+    values = np.array([each.numbers for each in cells]).reshape(len(columns), len(rows)).T
+    wrong = np.argwhere(~(np.abs(values) < _LARGEST))  # where there is none, it is NaN
+    if len(wrong):
+        row, column = wrong[0]
+        found = "nothing" if is_missing(cells[column][row]) else repr(cells[column][row])
+        cell = Cell(locations[row], columns[column])
+        raise InputError(f"{cell}: expected a number (--feature_columns), got {found}")
+    return values.astype(np.float32)
 
 
 def check_varying(source: str, values: np.ndarray, columns: Sequence[str]) -> None:

@@ -2,13 +2,15 @@
 
 import operator
 import re
-from itertools import compress
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, join_quoted
-from .cells import is_missing, parse_number
+from .cells import Cell, parse_number
 from .columns import Columns
 from .loading import Table
+from .schemes import SPLITS
 
 _CONDITION = re.compile(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -23,7 +25,7 @@ def filter_rows(table: Table, columns: Columns, conditions: list[str]) -> list[s
     notes = []
     for condition in conditions:
         kept = _matches(table, columns, condition)
-        notes.append(f"rows: {sum(kept)} of {len(kept)} where {condition}")
+        notes.append(f"rows: {kept.sum()} of {len(kept)} where {condition}")
         _keep(table, kept, f"--where {condition!r}")
     return notes
 
@@ -34,24 +36,27 @@ def skip_unlabelled(table: Table, columns: Columns) -> list[str]:
     Raises:
         InputError: if that leaves nothing of the table or of one of its splits.
     """
-    kept = [not any(is_missing(row.get(column)) for column in columns.labels) for row in table.rows]
-    if all(kept):
+    kept = ~np.any([table.rows.column(column).is_missing for column in columns.labels], axis=0)
+    if kept.all():
         return []
     _keep(table, kept, "--missing_labels skip")
-    return [f"rows: {len(kept) - sum(kept)} of {len(kept)} have no label and are left out"]
+    return [f"rows: {len(kept) - kept.sum()} of {len(kept)} have no label and are left out"]
 
 
-def _keep(table: Table, kept: list[bool], flag: str) -> None:
-    before = set(table.splits or ())
-    table.rows, table.locations = list(compress(table.rows, kept)), list(compress(table.locations, kept))
-    table.splits = table.splits and list(compress(table.splits, kept))
-    if not table.rows:
+def _keep(table: Table, kept: np.ndarray, flag: str) -> None:
+    before = _names(table.splits)
+    table.take(np.flatnonzero(kept))
+    if not len(table.rows):
         raise InputError(f"{table.source}: no rows are left by {flag}")
-    for split in sorted(before - set(table.splits or ())):
+    for split in sorted(before - _names(table.splits)):
         raise InputError(f"{table.source}: no row of the {split} split is left by {flag}")
 
 
-def _matches(table: Table, columns: Columns, condition: str) -> list[bool]:
+def _names(splits: np.ndarray | None) -> set[str]:
+    return set() if splits is None else {SPLITS[split] for split in np.unique(splits)}
+
+
+def _matches(table: Table, columns: Columns, condition: str) -> np.ndarray:
     """Whether a condition holds, of each row."""
     match = _CONDITION.fullmatch(condition)
     if match is None or match[1] not in columns.all:
@@ -60,18 +65,16 @@ def _matches(table: Table, columns: Columns, condition: str) -> list[bool]:
             f"{join_quoted(columns.all)}, got {condition!r}"
         )
     column, sign, value = match.groups()
-    limit = parse_number(value)
+    limit, cells = parse_number(value), table.rows.column(column)
     if sign in ("=", "!="):
-        return [_is_equal(row.get(column), value, limit) == (sign == "=") for row in table.rows]
+        return cells.map(lambda cell: _is_equal(cell, value, limit) == (sign == "="), bool)
     if limit is None:
         raise InputError(f"--where {condition!r}: expected a number after {sign}, got {value!r}")
-    kept = []
-    for location, row in zip(table.locations, table.rows, strict=True):
-        number = parse_number(row.get(column))
-        if number is None:
-            raise InputError(f"{location}, column {column!r}: expected a number for --where, got {row.get(column)!r}")
-        kept.append(_COMPARE[sign](number, limit))
-    return kept
+    if not cells.is_number.all():
+        bad = int(cells.is_number.argmin())
+        where = Cell(table.locations[bad], column)
+        raise InputError(f"{where}: expected a number for --where, got {cells[bad]!r}")
+    return _COMPARE[sign](cells.numbers, limit)
 
 
 def _is_equal(cell: Any, value: str, number: float | None) -> bool:

@@ -2,16 +2,20 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..errors import InputError, join_quoted
 from ..tasks import TASKS, Task
-from .cells import Cell, is_missing, parse_number
+from .cells import Cell, Cells, is_missing, parse_number
 from .loading import Table
 from .residues import count_entries, entries
+from .strings import Strings
+
+Labels = np.ndarray | list[Any]  # an array, or of residues a list for each row
 
 IGNORE_INDEX = -100  # no class, as in torch's cross-entropy
 _LARGE_SHARE = 0.9  # a kind is recognised by this share of the cells; the rest are reported as errors
@@ -19,12 +23,11 @@ _MAX_INTEGER_CLASSES = 10
 _MAX_CLASSES = 1000
 _MAX_NAMED = 12
 _MANY_DIGITS = 5  # a whole number of more may be a row of digits
+_YES_OR_NO = ("0", "1", "true", "false")
 _SKIP = "--missing_labels skip leaves out such rows"
 
 
-def detect_task(
-    table: Table, columns: list[str], cells: list[list[Any]], sequences: list[str], scored: list[int]
-) -> str:
+def detect_task(table: Table, columns: list[str], cells: list[Cells], sequences: Strings, scored: np.ndarray) -> str:
     """The task that most of the cells of the first label column look like.
 
     Args:
@@ -43,33 +46,34 @@ def detect_task(
         _refuse_odd_lists(table, column, column_values, sequences, scored)
     if several:
         return _detect_outputs(source, columns, cells)
-    numbers = [parse_number(value) for value in values]
-    if _share([number is not None for number in numbers]) < 0.5:
-        if _share([bool(re.fullmatch(r"\s*-?\d+,\d+\s*", str(value))) for value in values]) > 0.5:
+    if values.is_number.mean() < 0.5:
+        if values.map(lambda value: bool(re.fullmatch(r"\s*-?\d+,\d+\s*", str(value))), bool).mean() > 0.5:
             raise InputError(
                 f"{source}, column {columns[0]!r}: decimal commas as in {values[0]!r}; --decimal , reads them"
             )
-        distinct = len({str(value) for value in values})
+        distinct = len(set(map(str, values.distinct[1])))
         if distinct > min(_MAX_CLASSES, len(values) / 2):
             raise InputError(
                 f"{source}, column {columns[0]!r}: {distinct} different texts in {len(values)} rows are neither "
                 "numbers nor classes; set --label_columns or --task to override"
             )
         return "classification"
-    text = any(number is None and not is_missing(value) for value, number in zip(values, numbers, strict=True))
     written = _written_integers(values)
-    if text or written is None or len(written) > _MAX_INTEGER_CLASSES:
+    if (~values.is_number & ~values.is_missing).any() or written is None or len(written) > _MAX_INTEGER_CLASSES:
         return "regression"
     return "classification" if written == set(range(len(written))) else "regression"
 
 
-def _written_integers(values: list[Any]) -> set[int] | None:
+def _written_integers(values: Cells) -> set[int] | None:
     """The different labels if all of them are written as whole numbers from 0 on."""
-    written = {str(class_text(value)) for value in values if parse_number(value) is not None}
+    numbers = values.numbers[values.is_number]
+    if ((numbers != np.floor(numbers)) | (numbers < 0)).any():
+        return None
+    written = {str(class_text(value)) for value in values.take(np.flatnonzero(values.is_number)).distinct[1]}
     return {int(number) for number in written} if all(re.fullmatch(r"\d+", number) for number in written) else None
 
 
-def explain_choice(task_name: str, values: list[Any]) -> str | None:
+def explain_choice(task_name: str, values: Cells) -> str | None:
     """A note where digits could have been read in another way.
 
     Args:
@@ -88,41 +92,40 @@ def explain_choice(task_name: str, values: list[Any]) -> str | None:
     return None
 
 
-def _is_per_residue(values: list[Any], sequences: list[str], scored: list[int]) -> bool:
-    counts = [count_entries(value) for value in values]
-    matching = [
-        len(sequence) > 1 and count in (len(sequence), most)
-        for value, count, sequence, most in zip(values, counts, sequences, scored, strict=True)
-        if not is_missing(value)
-    ]
+def _is_per_residue(values: Cells, sequences: Strings, scored: np.ndarray) -> bool:
+    counts, lengths = count_entries(values), sequences.lengths
+    matching = (lengths > 1) & ((counts == lengths) | (counts == scored))
+    present = ~values.is_missing
+    if not present.any() or matching[present].mean() < _LARGE_SHARE:
+        return False
     # Where all sequences have one length, class names may happen to have it too; they repeat, label strings do not.
-    words = {value for value in values if isinstance(value, str) and len(value.split()) == 1}
-    repeating = len(set(map(len, sequences))) == 1 and 0 < 2 * len(words) <= len(values)
-    return bool(matching) and _share(matching) >= _LARGE_SHARE and not repeating
+    words = {value for value in values.distinct[1] if isinstance(value, str) and len(value.split()) == 1}
+    return not (lengths.min() == lengths.max() and 0 < 2 * len(words) <= len(values))
 
 
-def _refuse_odd_lists(table: Table, column: str, values: list[Any], sequences: list[str], scored: list[int]) -> None:
+def _refuse_odd_lists(table: Table, column: str, values: Cells, sequences: Strings, scored: np.ndarray) -> None:
     """Raises InputError for what look like labels of residues but are not as many as these."""
-    counts = [count_entries(value) for value in values]
-    listed = [_is_list(value) for value in values]
-    if _share(listed) > 0.5:
-        for index, (count, sequence) in enumerate(zip(counts, sequences, strict=True)):
-            if listed[index] and count not in (len(sequence), scored[index]):
-                cell = Cell(table.locations[index], column)
-                raise InputError(
-                    f"{cell}: {count} labels for the {len(sequence)} residues of the sequence; each needs one, or only "
-                    "the first ones: --scored_residues, their number or the column that has it"
-                )
-    digits = [re.fullmatch(r"\d+", str(value)) is not None for value in values]
-    pairs = list(zip(counts, sequences, strict=True))
-    if all(digits) and max(counts) > _MANY_DIGITS and all(count <= len(sequence) for count, sequence in pairs):
-        whole = sum(count == len(sequence) for count, sequence in pairs)
-        if 20 * whole >= len(pairs):
+    counts, lengths = count_entries(values), sequences.lengths
+    odd = ~values.is_decimal
+    listed = values.map(_is_list, bool, odd & ~values.matches(r"^[!-~]*$", odd))
+    if listed.mean() > 0.5:
+        wrong = listed & (counts != lengths) & (counts != scored)
+        if wrong.any():
+            row = int(wrong.argmax())
             raise InputError(
-                f"{table.source}, column {column!r}: {whole} of {len(pairs)} labels have a digit for each residue, the "
-                "others fewer, as if they had lost zeros at the start in a program that took them for numbers; write "
-                "them as text again, or set --task"
+                f"{Cell(table.locations[row], column)}: {counts[row]} labels for the {lengths[row]} residues of the "
+                "sequence; each needs one, or only the first ones: --scored_residues, their number or the column that "
+                "has it"
             )
+    if counts.max() <= _MANY_DIGITS or (counts > lengths).any():
+        return
+    whole = int((counts == lengths).sum())
+    if 20 * whole >= len(counts) and values.map(lambda value: bool(re.fullmatch(r"\d+", str(value))), bool).all():
+        raise InputError(
+            f"{table.source}, column {column!r}: {whole} of {len(counts)} labels have a digit for each residue, the "
+            "others fewer, as if they had lost zeros at the start in a program that took them for numbers; write "
+            "them as text again, or set --task"
+        )
 
 
 def _is_list(value: Any) -> bool:
@@ -133,30 +136,37 @@ def _is_list(value: Any) -> bool:
     return len(found) > 1 and all(isinstance(entry, float) or is_missing(entry) for entry in found)
 
 
-def _detect_outputs(source: str, columns: list[str], cells: list[list[Any]]) -> str:
+def _detect_outputs(source: str, columns: list[str], cells: list[Cells]) -> str:
     """Several label columns: yes or no in all of them, or numbers."""
-    written = {str(class_text(value)).lower() for column in cells for value in column if not is_missing(value)}
-    if written <= {"0", "1", "true", "false"}:
+    if all(_are_yes_or_no(values) for values in cells):
         return "multilabel"
     for column, values in zip(columns, cells, strict=True):
-        if _share([parse_number(value) is not None for value in values]) < 0.5:
+        if values.is_number.mean() < 0.5:
             raise InputError(f"{source}: several label columns must hold numbers, got {values[0]!r} in {column!r}")
     return "regression"
+
+
+def _are_yes_or_no(cells: Cells) -> bool:
+    numbers = cells.numbers[~cells.is_missing]
+    if (~np.isin(numbers, (0.0, 1.0)) & ~np.isnan(numbers)).any():
+        return False
+    read = cells.map(lambda value: is_missing(value) or str(class_text(value)).lower() in _YES_OR_NO, bool)
+    return bool(read.all())
 
 
 def parse_labels(
     table: Table,
     task_name: str,
     columns: list[str],
-    cells: list[list[Any]],
-    sequences: list[str],
+    cells: list[Cells],
+    sequences: Strings,
     masks: list[list[bool]] | None,
-) -> tuple[list[Any], Task]:
+) -> tuple[Labels, Task]:
     """Turns label cells into numbers.
 
     Returns:
-        One entry per row (a float, a class index, or a list of floats; for token tasks a list of one such entry per
-        residue, with -100 or NaN where there is no label) and the task.
+        The labels, floats or indices of classes, `(rows,)` or `(rows, outputs)`; for token tasks a list for each row
+        with one such entry for each residue, -100 or NaN where there is no label. And the task.
 
     Raises:
         InputError: naming the row and column of the first wrong cell.
@@ -164,33 +174,52 @@ def parse_labels(
     task = Task(task_name, tuple(columns), tuple(columns))
     if task.kind == "classification" and len(columns) > 1:
         raise InputError(f"{table.source}: --task {task_name} takes one label column, got {join_quoted(columns)}")
-    parsed = [
-        _parse_column(table, column, values, sequences, task, masks)
-        for column, values in zip(columns, cells, strict=True)
-    ]
+    if task.per_token:
+        assert masks is not None
+        parsed = [
+            _parse_lists(table, column, values, sequences, task.kind, masks)
+            for column, values in zip(columns, cells, strict=True)
+        ]
+        return _index_residues(table, task, parsed[0]) if task.kind == "classification" else _join(table, task, parsed)
     if task.kind == "classification":
-        return _index_classes(table, task, parsed[0])
-    _check_variation(table, columns, parsed, task.per_token)
-    if len(columns) == 1:
-        return parsed[0], task
-    if task.per_token:  # by column, row and residue, to by row, residue and column
-        return [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)], task
-    return list(map(list, zip(*parsed, strict=True))), task
+        return _index_classes(table, task, cells[0])
+    numbers = [_parse_numbers(table, column, values, task.kind) for column, values in zip(columns, cells, strict=True)]
+    _check_variation(table, columns, [np.unique(each) for each in numbers])
+    return numbers[0] if len(columns) == 1 else np.stack(numbers, axis=1), task
 
 
-def _parse_column(
-    table: Table, column: str, values: list[Any], sequences: list[str], task: Task, masks: list[list[bool]] | None
-) -> list[Any]:
-    """One label column: a class name or a float per row, or a list of them, with None or NaN for no label."""
-    parse = _PARSERS[task.kind]
-    if not task.per_token:
-        return [parse(Cell(location, column), value) for location, value in zip(table.locations, values, strict=True)]
-    assert masks is not None
+def _parse_numbers(table: Table, column: str, cells: Cells, kind: str) -> np.ndarray:
+    """The labels of a column, `(rows,)`."""
+    numbers, parse = cells.numbers, _PARSERS[kind]
+    if kind == "multilabel":
+        numbers = cells.map(
+            lambda value: {"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), parse_number(value)), float
+        )
+    wrong = ~np.isfinite(numbers) if kind == "regression" else ~np.isin(numbers, (0.0, 1.0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        parse(Cell(table.locations[row], column), cells[row])
+    return numbers
+
+
+def _parse_lists(
+    table: Table, column: str, cells: Cells, sequences: Strings, kind: str, masks: list[list[bool]]
+) -> list[list[Any]]:
+    """The labels of the residues of each row."""
     known: dict[str, Any] = {}
     return [
-        _parse_residues(Cell(location, column), value, sequence, mask, task.kind, known)
-        for location, value, sequence, mask in zip(table.locations, values, sequences, masks, strict=True)
+        _parse_residues(Cell(location, column), value, sequence, mask, kind, known)
+        for location, value, sequence, mask in zip(table.locations, cells, sequences, masks, strict=True)
     ]
+
+
+def _join(table: Table, task: Task, parsed: list[list[list[float]]]) -> tuple[Labels, Task]:
+    """Numbers of residues by column, row and residue, as they are or by row, residue and column."""
+    values = ({value for residues in rows for value in residues if not math.isnan(value)} for rows in parsed)
+    _check_variation(table, task.label_columns, list(values))
+    if len(parsed) == 1:
+        return parsed[0], task
+    return [list(map(list, zip(*row, strict=True))) for row in zip(*parsed, strict=True)], task
 
 
 def _parse_residues(
@@ -235,20 +264,34 @@ def _expected(mask: list[bool], length: int) -> str:
     return f"{length} labels, one per residue" + (f", or {scored}, one per scored residue" if scored < length else "")
 
 
-def _index_classes(table: Table, task: Task, parsed: list[Any]) -> tuple[list[Any], Task]:
-    """Class names as indices, -100 for none, and the task with the names in order."""
-    flat = [name for residues in parsed for name in residues] if task.per_token else parsed
-    names = _class_names(table, task.label_columns[0], set(flat) - {None})
+def _index_classes(table: Table, task: Task, cells: Cells) -> tuple[Labels, Task]:
+    """Cells as indices of classes, and the task with the names of these in order."""
+    numbers, values = cells.distinct
+    wrong = np.array([_is_no_class(value) for value in values])[numbers]
+    if wrong.any():
+        row = int(wrong.argmax())
+        _parse_class(Cell(table.locations[row], task.label_columns[0]), cells[row])
+    texts = [str(class_text(value)) for value in values]
+    names = _class_names(table, task.label_columns[0], set(texts))
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[text] for text in texts])[numbers], Task(task.name, task.label_columns, names)
+
+
+def _index_residues(table: Table, task: Task, parsed: list[list[Any]]) -> tuple[Labels, Task]:
+    """Names of classes of residues as indices, -100 for none, and the task with the names in order."""
+    names = _class_names(table, task.label_columns[0], {name for residues in parsed for name in residues} - {None})
     index = {name: i for i, name in enumerate(names)} | {None: IGNORE_INDEX}
-    task = Task(task.name, task.label_columns, names)
-    if task.per_token:
-        return [[index[name] for name in residues] for residues in parsed], task
-    return [index[name] for name in parsed], task
+    return [[index[name] for name in residues] for residues in parsed], Task(task.name, task.label_columns, names)
 
 
-def class_notes(labels: list[Any], task: Task) -> list[str]:
+def take_labels(labels: Labels, rows: np.ndarray) -> Labels:
+    """Those of some rows."""
+    return labels[rows] if isinstance(labels, np.ndarray) else [labels[row] for row in rows]
+
+
+def class_notes(labels: Labels, task: Task) -> list[str]:
     """How often each class occurs, and which of them look like two spellings of one."""
-    flat = np.concatenate([np.atleast_1d(label) for label in labels])
+    flat = np.concatenate([np.atleast_1d(label) for label in labels]) if task.per_token else np.asarray(labels)
     counts = np.bincount(flat[flat != IGNORE_INDEX], minlength=len(task.names))
     shown = [f"{name!r} {count:,}" for name, count in zip(task.names, counts, strict=True)][:_MAX_NAMED]
     notes = ["labels: classes " + ", ".join(shown) + ", ..." * (len(task.names) > _MAX_NAMED)]
@@ -266,12 +309,9 @@ def _is_gap(label: Any, kind: str) -> bool:
     return is_missing(label) and not (kind == "classification" and str(label).lower() == "none" and label is not None)
 
 
-def above_threshold(table: Table, column: str, values: list[Any], threshold: float) -> list[str]:
-    """A column of numbers as `"1"` above a threshold and `"0"` elsewhere."""
-    return [
-        str(int(_parse_finite(Cell(location, column), value) > threshold))
-        for location, value in zip(table.locations, values, strict=True)
-    ]
+def above_threshold(table: Table, column: str, values: Cells, threshold: float) -> Cells:
+    """A column of numbers as 1 above a threshold and 0 elsewhere."""
+    return Cells(pa.chunked_array([(_parse_numbers(table, column, values, "regression") > threshold).astype(np.int8)]))
 
 
 def _parse_finite(cell: Cell, value: Any) -> float:
@@ -293,6 +333,10 @@ def _parse_binary(cell: Cell, value: Any) -> float:
     if number not in (0.0, 1.0):
         raise InputError(f"{cell}: expected 0 or 1, got {value!r}")
     return number
+
+
+def _is_no_class(value: Any) -> bool:
+    return is_missing(value) or isinstance(value, (list, tuple, dict))
 
 
 def _parse_class(cell: Cell, value: Any) -> str:
@@ -329,14 +373,8 @@ def _class_names(table: Table, column: str, names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _share(flags: list[bool]) -> float:
-    return sum(flags) / len(flags)
-
-
-def _check_variation(table: Table, columns: list[str], parsed: list[list[Any]], per_token: bool) -> None:
-    for column, values in zip(columns, parsed, strict=True):
-        flat = [v for residues in values for v in residues] if per_token else values
-        distinct = {value for value in flat if not math.isnan(value)}
-        if len(distinct) < 2:
-            only = next(iter(distinct), None)
+def _check_variation(table: Table, columns: Sequence[str], distinct: Sequence[Collection[float]]) -> None:
+    for column, values in zip(columns, distinct, strict=True):
+        if len(values) < 2:
+            only = next(iter(values), None)
             raise InputError(f"{table.source}, column {column!r}: every label is {only}, so there is nothing to learn")

@@ -4,39 +4,51 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..alphabet_lyra import Alphabet, PairAlphabet
 from ..errors import InputError
-from .readers import Row, RowLocation
+from .cells import Cell, Cells
+from .rows import RowLocation
+from .strings import Strings
 
 _LARGE_SHARE = 0.9  # DNA and RNA are recognised by this share of plain letters
 MOSTLY_NUCLEOTIDES = 0.95  # no protein of more than a few residues has this share of such letters
 _LONG = 30
 _MISSING = ("nan", "NaN", "None", "null")  # as programs write them; NA and NAN are peptides
+_NO_SEQUENCE = f"^({'|'.join(_MISSING)})?$"
 
 
-def read_sequences(locations: Sequence[RowLocation], rows: Sequence[Row], column: str) -> list[str]:
+def read_sequences(locations: Sequence[RowLocation], cells: Cells, column: str) -> Strings:
     """The sequences of a column without white space.
 
     Raises:
         InputError: naming the first row whose sequence is missing or empty.
     """
-    return [_clean(location, column, row.get(column)) for location, row in zip(locations, rows, strict=True)]
+    if cells.is_text and cells.array is not None and not cells.array.null_count:
+        texts = Strings(cells.array)
+        suspect = texts.lengths <= max(map(len, _MISSING))
+        if all("!" <= letter <= "~" for letter in texts.letters) and not cells.matches(_NO_SEQUENCE, suspect).any():
+            return texts
+    plain = cells.matches("^[!-~]+$") & ~cells.matches(_NO_SEQUENCE)
+    odd = {index: _clean(Cell(locations[index], column), cells[index]) for index in np.flatnonzero(~plain).tolist()}
+    return Strings.of(odd.get(index, cell) for index, cell in enumerate(cells))
 
 
-def _clean(location: RowLocation, column: str, value: Any) -> str:
+def _clean(cell: Cell, value: Any) -> str:
     if not isinstance(value, str) or value in _MISSING:
-        raise InputError(f"{location}, column {column!r}: expected a sequence, got {value!r}")
+        raise InputError(f"{cell}: expected a sequence, got {value!r}")
     sequence = "".join(value.split())
     if not sequence:
-        raise InputError(f"{location}, column {column!r}: the sequence is empty")
+        raise InputError(f"{cell}: the sequence is empty")
     return sequence
 
 
-def detect_alphabet(sequences: list[str]) -> str:
+def detect_alphabet(sequences: Sequence[str]) -> str:
     """`"dna"` or `"rna"` where nine letters in ten are A, C, G, T, U or N (of a protein a third), else `"protein"`."""
     counts: Counter[str] = Counter()
-    for sequence in sequences:
-        counts.update(sequence.upper())
+    for letter, count in Strings.of(sequences).letters.items():
+        counts[letter.upper()] += count
     if sum(counts[letter] for letter in "ACGTUN") < _LARGE_SHARE * sum(counts.values()):
         return "protein"
     return "rna" if counts["U"] > counts["T"] else "dna"
@@ -77,14 +89,16 @@ def check_letters(
     if unknown not in (None, "error", "token"):
         raise InputError(f"--unknown: expected error or token, got {unknown!r}")
     allowed = {*alphabet.characters, *(letter.lower() for letter in alphabet.characters)}
-    counts: Counter[str] = Counter()
+    texts = Strings.of(sequences)
+    illegal = texts.letters.keys() - allowed
+    if not illegal:
+        return []
+    counts = Counter[str]()
     first: list[str] = []
-    for location, sequence in zip(locations, sequences, strict=True):
-        if illegal := set(sequence) - allowed:
+    for location, sequence in zip(locations, texts, strict=True):
+        if not illegal.isdisjoint(sequence):
             counts.update(letter for letter in sequence if letter in illegal)
             first += [str(location)] if len(first) < 3 else []
-    if not counts:
-        return []
     shown = ", ".join(f"{letter!r} x {count}" for letter, count in counts.most_common(5))
     message = f"column {column!r}: {sum(counts.values())} character(s) outside the alphabet {alphabet.name} ({shown})"
     if unknown != "token":
@@ -94,8 +108,8 @@ def check_letters(
 
 
 def align_pairs(
-    locations: Sequence[RowLocation], column: str, sequences: list[list[str]], alphabet: Alphabet, offset: int
-) -> list[str]:
+    locations: Sequence[RowLocation], column: str, sequences: Sequence[Strings], alphabet: Alphabet, offset: int
+) -> Strings:
     """The texts of the sequences of a table as the tokenizer reads them: of pairs those of `PairAlphabet.align`.
 
     Args:
@@ -113,4 +127,4 @@ def align_pairs(
             texts.append(alphabet.align(sequence, partner, offset))
         except ValueError as error:
             raise InputError(f"{location}, column {column!r}: {error}") from None
-    return texts
+    return Strings.of(texts)

@@ -4,14 +4,20 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import InputError, join_quoted, one_line
 from ..files import file_sha256
 from .arguments import DataArguments
-from .readers import Row, RowLocation, header_fields
-from .tables import FORMATS, SUFFIXES, read_rows, table_format
+from .readers import header_fields
+from .rows import ListedRows, Locations, Row, RowLocation, Rows, concatenate
+from .schemes import SPLITS
+from .tables import FORMATS, SUFFIXES, read_rows, read_table, table_format
 
 SPLIT_NAMES = {
     "train": "train",
@@ -33,17 +39,22 @@ class Table:
         source: what the user gave.
         rows: the cells by column.
         locations: of each row.
-        splits: of each row, where the source has them.
+        splits: of each row its index in `SPLITS`, where the source has them.
         sha256: of the content.
         notes: what was found on the way.
     """
 
     source: str
-    rows: list[Row]
-    locations: list[RowLocation]
-    splits: list[str] | None
+    rows: Rows
+    locations: Locations
+    splits: np.ndarray | None
     sha256: str
     notes: list[str] = field(default_factory=list)
+
+    def take(self, indices: np.ndarray) -> None:
+        """Leaves some rows, in place."""
+        self.rows, self.locations = self.rows.take(indices), self.locations.take(indices)
+        self.splits = None if self.splits is None else self.splits[indices]
 
 
 def load_table(args: DataArguments) -> Table:
@@ -56,10 +67,7 @@ def load_table(args: DataArguments) -> Table:
     if path.is_dir():
         table = _load_folder(path)
     elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
-        pairs = _read_labelled(path)
-        table = Table(
-            str(path), [row for _, row in pairs], [location for location, _ in pairs], None, file_sha256([path])
-        )
+        table = Table(str(path), *_read_labelled(path), None, file_sha256([path]))
     else:
         table = _load_hub(args.data, args.data_config)
     if not table.rows:
@@ -81,23 +89,25 @@ def _load_folder(folder: Path) -> Table:
         raise InputError(
             f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .xlsx, .fasta, also .gz) in it"
         )
-    table = Table(str(folder), [], [], [], file_sha256(files.values()))
-    for split, file in files.items():
-        for location, row in _read_labelled(file):
-            table.rows.append(row)
-            table.locations.append(location)
-            table.splits.append(split)  # type: ignore[union-attr]
-    return table
+    rows, locations = map(list, zip(*map(_read_labelled, files.values()), strict=True))
+    return _joined(str(folder), rows, locations, [*files], file_sha256(files.values()))
 
 
-def _read_labelled(path: Path) -> list[tuple[RowLocation, Row]]:
+def _joined(source: str, rows: list[Rows], locations: Sequence[Locations], splits: Sequence[str], sha256: str) -> Table:
+    """Parts of a table, each a split."""
+    numbers = np.repeat([SPLITS.index(split) for split in splits], [len(part) for part in rows]).astype(np.int8)
+    return Table(source, concatenate(rows), Locations.concatenate(locations), numbers, sha256)
+
+
+def _read_labelled(path: Path) -> tuple[Rows, Locations]:
     """All rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
-    pairs = list(read_rows(path))
+    rows, locations = read_table(path)
     if table_format(path) is not FORMATS["fasta"]:
-        return pairs
-    return [
-        (location, header_fields(str(location), f"{row['id']} {row['description']}") | row) for location, row in pairs
-    ]
+        return rows, locations
+    pairs = zip(locations, rows, strict=True)
+    return ListedRows(
+        header_fields(str(location), f"{row['id']} {row['description']}") | row for location, row in pairs
+    ), locations
 
 
 def _load_hub(name: str, config: str | None) -> Table:
@@ -112,19 +122,18 @@ def _load_hub(name: str, config: str | None) -> Table:
         dataset = load_dataset(name, config)
     except Exception as error:  # the library raises many kinds; all mean that the user's id cannot be loaded
         raise InputError(f"{name}: cannot be loaded from the Hub ({one_line(error)[:300]})") from None
-    table = Table(name, [], [], [], "")
-    for split, rows in dataset.items():
-        if SPLIT_NAMES.get(split) is None:
-            raise InputError(f"{name}: expected splits named train, validation and test, got {split!r}")
-        classes = {column: feature for column, feature in rows.features.items() if isinstance(feature, ClassLabel)}
-        for number, row in enumerate(rows, start=1):
-            named = {column: feature.int2str(row[column]) for column, feature in classes.items()}
-            table.rows.append(row | named)
-            table.locations.append(RowLocation(f"{name} ({split})", number))
-            table.splits.append(SPLIT_NAMES[split])  # type: ignore[union-attr]
-    content = json.dumps([table.splits, table.rows], default=str, sort_keys=True)
-    table.sha256 = hashlib.sha256(content.encode()).hexdigest()
-    return table
+    if unknown := [split for split in dataset if split not in SPLIT_NAMES]:
+        raise InputError(f"{name}: expected splits named train, validation and test, got {unknown[0]!r}")
+    rows, locations, splits = list[Rows](), [], [SPLIT_NAMES[split] for split in dataset]
+    for split, part in dataset.items():
+        classes = {column: feature for column, feature in part.features.items() if isinstance(feature, ClassLabel)}
+        rows.append(
+            ListedRows(row | {each: feature.int2str(row[each]) for each, feature in classes.items()} for row in part)
+        )
+        locations.append(Locations.of(f"{name} ({split})", np.zeros(len(part), np.uint32)))
+    content = [[split for split, part in zip(splits, rows, strict=True) for _ in part], [*chain(*rows)]]
+    sha256 = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
+    return _joined(name, rows, locations, splits, sha256)
 
 
 def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
@@ -140,6 +149,7 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
         column, flag = args.id_column, "--id_column, or --sequence_id_column where it has another name there"
     _check_ids(table, column, by_id, labels, args)
     seen: set[str] = set()
+    rows = list(table.rows)
     for index, (location, row) in enumerate(zip(table.locations, table.rows, strict=True)):
         key = _id(location, row, column, args.data, flag)
         if key not in by_id:
@@ -150,7 +160,8 @@ def _join_labels(table: Table, args: DataArguments, labels: str) -> None:
         joined = {name: cell for name, cell in by_id[key].items() if name != args.id_column}
         if shared := sorted(set(row) & set(joined)):
             raise InputError(f"{labels}: the column {shared[0]!r} is also in {args.data}; rename one")
-        table.rows[index] = row | joined
+        rows[index] = row | joined
+    table.rows = ListedRows(rows)
     table.sha256 = file_sha256([args.data, labels]) if os.path.isfile(args.data) else table.sha256
 
 

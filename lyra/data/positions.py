@@ -1,5 +1,6 @@
 """Where aligned sequences differ from their wild type."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,9 +9,10 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from .loading import Table
+    from .strings import Strings
 
 
-def mutated_positions(table: "Table", sequences: list[str], wild_type: str | None, flag: str) -> list[np.ndarray]:
+def mutated_positions(table: "Table", sequences: "Strings", wild_type: str | None, flag: str) -> list[np.ndarray]:
     """The positions, from 0, at which each sequence differs from the wild type.
 
     Args:
@@ -21,13 +23,13 @@ def mutated_positions(table: "Table", sequences: list[str], wild_type: str | Non
         InputError: naming the first row whose length differs.
     """
     length = len(sequences[0] if wild_type is None else wild_type)
-    for location, sequence in zip(table.locations, sequences, strict=True):
-        if len(sequence) != length:
-            first = "the first one has" if wild_type is None else "--wild_type has"
-            raise InputError(
-                f"{location}: expected aligned sequences of one length for {flag}, got {len(sequence)} letters; "
-                f"{first} {length}"
-            )
+    other = np.flatnonzero(sequences.lengths != length)
+    if len(other):
+        first = "the first one has" if wild_type is None else "--wild_type has"
+        raise InputError(
+            f"{table.locations[other[0]]}: expected aligned sequences of one length for {flag}, got "
+            f"{sequences.lengths[other[0]]} letters; {first} {length}"
+        )
     letters = _code_points(sequences)
     if wild_type is None:
         reference = np.array([_most_frequent(column) for column in letters.T])
@@ -36,10 +38,10 @@ def mutated_positions(table: "Table", sequences: list[str], wild_type: str | Non
     return [np.flatnonzero(row != reference) for row in letters]
 
 
-def _code_points(sequences: list[str]) -> np.ndarray:
+def _code_points(sequences: Iterable[str]) -> np.ndarray:
     """`(sequences, length)`"""
     upper = np.array([sequence.upper() for sequence in sequences])
-    return upper.view(np.uint32).reshape(len(sequences), -1)
+    return upper.view(np.uint32).reshape(len(upper), -1)
 
 
 def _most_frequent(letters: np.ndarray) -> int:

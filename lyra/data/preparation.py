@@ -9,9 +9,12 @@ row and column.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..alphabet_lyra import get_alphabet
 from ..errors import InputError, join_quoted
@@ -21,12 +24,23 @@ from .columns import Columns, find_columns, unused_columns
 from .decimals import read_decimal_commas
 from .extras import check_varying, read_extra_features
 from .filter import filter_rows, skip_unlabelled
-from .labels import IGNORE_INDEX, above_threshold, class_notes, detect_task, explain_choice, parse_labels
+from .labels import (
+    IGNORE_INDEX,
+    Labels,
+    above_threshold,
+    class_notes,
+    detect_task,
+    explain_choice,
+    parse_labels,
+    take_labels,
+)
 from .letters import align_pairs, check_letters, detect_alphabet, read_sequences
 from .loading import Table, load_table
-from .readers import Row
 from .residues import coverage_notes, is_mask, read_masks, scored_lengths
-from .splits import SPLITS, assign_splits, check_leaks, read_fold, read_splits, rows_by_split
+from .rows import Rows
+from .schemes import SPLITS
+from .splits import assign_splits, check_leaks, read_fold, read_splits, rows_by_split
+from .strings import Strings
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -56,10 +70,10 @@ class CheckedData:
     alphabet: str
     pair_offset: int
     sequence_columns: tuple[str, ...]
-    sequences: dict[str, list[str]]
-    labels: dict[str, list[Any]]
-    rows: dict[str, list[Row]]
-    numbers: dict[str, list[int]]
+    sequences: dict[str, Strings]
+    labels: dict[str, Labels]
+    rows: dict[str, Rows]
+    numbers: dict[str, np.ndarray]
     extra_columns: tuple[str, ...]
     extra: dict[str, np.ndarray]
     units: Sequence[str | None] | None
@@ -70,7 +84,7 @@ class CheckedData:
     @property
     def letters(self) -> str:
         """The letters of the training sequences."""
-        return "".join(sorted(set().union(*map(set, self.sequences["train"]))))
+        return "".join(sorted(self.sequences["train"].letters))
 
     def extra_features(self, split: str) -> np.ndarray | None:
         """The numbers beside the sequences of a split, `(rows, columns)`; None where there are none."""
@@ -79,7 +93,7 @@ class CheckedData:
     @property
     def scored(self) -> list[str]:
         """The splits that a model is scored on."""
-        return [split for split in ("validation", "test") if self.rows[split]]
+        return [split for split in ("validation", "test") if len(self.rows[split])]
 
 
 @dataclass
@@ -96,8 +110,23 @@ class Prepared(CheckedData):
 
     def label_array(self, split: str) -> np.ndarray:
         """The labels of a split, `(items,)` or `(items, outputs)`, where an item is a sequence or a residue."""
-        labels = [np.asarray(label) for label in self.dataset[split]["labels"]]
-        return np.concatenate(labels) if self.task.per_token else np.stack(labels)
+        column = self.dataset[split].data["labels"]
+        while pa.types.is_list(column.type):
+            column = pc.list_flatten(column)
+        values = column.to_numpy().copy()  # Arrow's memory cannot be written
+        return values.reshape(-1, self.task.num_outputs) if self.task.num_outputs > 1 else values
+
+    def token_ids(self, split: str) -> list[np.ndarray]:
+        """The ids of each sequence of a split."""
+        ids: list[np.ndarray] = []
+        for chunk in self.dataset[split].data["input_ids"].chunks:
+            values, ends = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+            ids += [values[start:end] for start, end in pairwise(ends.tolist())]
+        return ids
+
+    def lengths(self, split: str) -> np.ndarray:
+        """The number of ids of each sequence of a split."""
+        return self.dataset[split].data["length"].to_numpy()
 
     def label_values(self, split: str) -> np.ndarray:
         """The labels of a split as floats `(items, outputs)`, NaN where there is none."""
@@ -149,20 +178,17 @@ def check(args: DataArguments) -> CheckedData:
     notes += unused_columns(table, columns, args.where or [])
     notes.append("rows: " + ", ".join(f"{len(indices[split])} {split}" for split in SPLITS))
 
-    def by_split(values: list[Any]) -> dict[str, list[Any]]:
-        return {split: [values[i] for i in indices[split]] for split in SPLITS}
-
     return CheckedData(
         task=task,
         alphabet=alphabet,
         pair_offset=args.pair_offset,
         sequence_columns=columns.sequences,
-        sequences=by_split(texts),
-        labels=by_split(labels),
-        rows=by_split(table.rows),
+        sequences={split: texts.take(rows) for split, rows in indices.items()},
+        labels={split: take_labels(labels, rows) for split, rows in indices.items()},
+        rows={split: table.rows.take(rows) for split, rows in indices.items()},
         numbers=indices,
         extra_columns=columns.extra,
-        extra={split: extra[indices[split]] for split in SPLITS},
+        extra={split: extra[rows] for split, rows in indices.items()},
         units=None if units is None else [units[i] for i in indices["train"]],
         sha256=table.sha256,
         source=table.source,
@@ -172,9 +198,9 @@ def check(args: DataArguments) -> CheckedData:
 
 def _check_sequences(
     table: Table, columns: Columns, args: DataArguments, notes: list[str]
-) -> tuple[list[str], list[str], str]:
+) -> tuple[Strings, Strings, str]:
     """The first sequences, the texts that the tokenizer reads (other ones for pairs), and the alphabet."""
-    sequences = [read_sequences(table.locations, table.rows, column) for column in columns.sequences]
+    sequences = [read_sequences(table.locations, table.rows.column(column), column) for column in columns.sequences]
     name = args.alphabet or "+".join(map(detect_alphabet, sequences))
     try:
         alphabet = get_alphabet(name)
@@ -200,10 +226,10 @@ def _check_sequences(
 
 
 def _check_labels(
-    table: Table, columns: Columns, args: DataArguments, sequences: list[str], notes: list[str]
-) -> tuple[list[Any], Task]:
+    table: Table, columns: Columns, args: DataArguments, sequences: Strings, notes: list[str]
+) -> tuple[Labels, Task]:
     """The labels as numbers, and the task."""
-    cells: list[list[Any]] = [[row.get(column) for row in table.rows] for column in columns.labels]
+    cells = [table.rows.column(column) for column in columns.labels]
     if args.label_threshold is not None:
         cells = [
             above_threshold(table, column, values, args.label_threshold)
@@ -250,7 +276,7 @@ def _check_extra_features(table: Table, columns: Columns, task: Task, notes: lis
     return read_extra_features(table.locations, table.rows, columns.extra)
 
 
-def _scored(table: Table, columns: Columns, args: DataArguments, sequences: list[str]) -> list[int]:
+def _scored(table: Table, columns: Columns, args: DataArguments, sequences: Strings) -> np.ndarray:
     """How many residues of each sequence may have labels; a column that was only found by its name may mean something
     else."""
     try:
@@ -258,11 +284,11 @@ def _scored(table: Table, columns: Columns, args: DataArguments, sequences: list
     except InputError:
         if args.scored_residues is not None:
             raise
-        return [len(sequence) for sequence in sequences]
+        return sequences.lengths
 
 
 def _check_masks(
-    table: Table, columns: Columns, args: DataArguments, sequences: list[str], scored: list[int], notes: list[str]
+    table: Table, columns: Columns, args: DataArguments, sequences: Strings, scored: np.ndarray, notes: list[str]
 ) -> list[list[bool]]:
     """Which residues may have a label."""
     mask = columns.mask if columns.mask and (args.mask_column or is_mask(table, columns.mask, sequences)) else None
@@ -299,6 +325,7 @@ def encode(data: CheckedData) -> Prepared:
 
 def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> "Dataset":
     from datasets import Dataset, Features, Sequence, Value
+    from datasets.table import InMemoryTable
 
     task = data.task
     label_type: Any = Value("int64") if task.kind == "classification" else Value("float64")
@@ -306,13 +333,33 @@ def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> 
         label_type = Sequence(label_type)
     if task.per_token:
         label_type = Sequence(label_type)
-    encoded = tokenizer.encode_bulk(data.sequences[split])
-    columns: dict[str, Any] = {
-        "input_ids": encoded,
-        "labels": data.labels[split],
-        "length": [len(ids) for ids in encoded],
-    }
     types = {"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}
     if data.extra_columns:
-        columns["extra_features"], types["extra_features"] = data.extra[split], Sequence(Value("float32"))
-    return Dataset.from_dict(columns, features=Features(types))
+        types["extra_features"] = Sequence(Value("float32"))
+    schema, batches, start = Features(types).arrow_schema, [], 0
+    for block in data.sequences[split].blocks():
+        rows = slice(start, start + len(block))
+        ids, ends = tokenizer.encode_joined(block)
+        columns = [
+            _lists(ids, ends),
+            _as_arrow(data.labels[split][rows], schema.field("labels").type),
+            pa.array(np.diff(ends, prepend=0)),
+        ]
+        if data.extra_columns:
+            columns.append(_as_arrow(data.extra[split][rows], schema.field("extra_features").type))
+        batches.append(pa.record_batch(columns, schema=schema))
+        start = rows.stop
+    table = pa.Table.from_batches(batches, schema)
+    return Dataset(InMemoryTable(table), fingerprint=f"{data.sha256[:16]}-{split}")
+
+
+def _as_arrow(values: Labels, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        ends = np.arange(1, len(values) + 1) * values.shape[1]
+        return _lists(values.reshape(-1), ends).cast(kind)
+    return pa.array(values, kind)
+
+
+def _lists(values: np.ndarray, ends: np.ndarray) -> pa.ListArray:
+    """Values one list after the other as lists, given where each ends."""
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int32()), pa.array(values))

@@ -4,11 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+
 from ..errors import InputError
-from .cells import is_missing, parse_number
+from .cells import Cell, Cells, is_missing, parse_number
 from .loading import Table
+from .strings import Strings
 
 _SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
+_ONE_EACH = r"^[!-'*+\-/-:<-Z\\^-z|~]+$"  # a label for each character: no point, comma, bracket or white space
 _MAX_NAMED_ROWS = 5
 
 
@@ -39,12 +44,22 @@ def entries(value: Any, numbers: bool = True) -> list[Any]:
     return list("".join(text.split()))
 
 
-def count_entries(value: Any) -> int:
-    """The number of labels in a cell."""
+def count_entries(cells: Cells) -> np.ndarray:
+    """The number of labels in each cell."""
+    one = cells.is_decimal & cells.matches(r"^-?[0-9]+\.")
+    letters = cells.matches(_ONE_EACH, ~one)
+    counts = cells.map(_count, np.int64, ~one & ~letters)
+    counts[one] = 1
+    if letters.any():
+        counts[letters] = pc.utf8_length(cells.array).to_numpy(zero_copy_only=False)[letters]
+    return counts
+
+
+def _count(value: Any) -> int:
     return len(entries(value)) if isinstance(value, (str, list, tuple)) else 1
 
 
-def scored_lengths(table: Table, column: str | None, number: int | None, sequences: Sequence[str]) -> list[int]:
+def scored_lengths(table: Table, column: str | None, number: int | None, sequences: Strings) -> np.ndarray:
     """How many residues of each sequence, from the first, may have labels.
 
     Args:
@@ -53,30 +68,31 @@ def scored_lengths(table: Table, column: str | None, number: int | None, sequenc
     Raises:
         InputError: naming the first row whose number is none.
     """
+    lengths = sequences.lengths
     if column is None:
-        return [len(sequence) if number is None else min(number, len(sequence)) for sequence in sequences]
-    lengths = []
-    for location, row, sequence in zip(table.locations, table.rows, sequences, strict=True):
-        found = parse_number(row.get(column))
-        if found is None or not 0 <= found <= len(sequence) or not found.is_integer():
-            raise InputError(
-                f"{location}, column {column!r}: expected the number of residues with labels, from 0 to "
-                f"{len(sequence)}, got {row.get(column)!r}"
-            )
-        lengths.append(int(found))
-    return lengths
+        return lengths if number is None else np.minimum(number, lengths)
+    cells = table.rows.column(column)
+    found = cells.numbers
+    bad = ~((found >= 0) & (found <= lengths) & (found == np.floor(found)))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"{Cell(table.locations[row], column)}: expected the number of residues with labels, from 0 to "
+            f"{lengths[row]}, got {cells[row]!r}"
+        )
+    return found.astype(np.int64)
 
 
 def is_mask(table: Table, column: str, sequences: Sequence[str]) -> bool:
     """Whether a column holds 0 and 1 for each residue in at least one row, and so is meant as a mask."""
-    for row, sequence in zip(table.rows, sequences, strict=True):
-        marks = [_mark(entry) for entry in entries(row.get(column))]
+    for cell, sequence in zip(table.rows.column(column), sequences, strict=True):
+        marks = [_mark(entry) for entry in entries(cell)]
         if len(marks) == len(sequence) > 1 and set(marks) <= {0.0, 1.0}:
             return True
     return False
 
 
-def read_masks(table: Table, column: str | None, sequences: Sequence[str], scored: Sequence[int]) -> list[list[bool]]:
+def read_masks(table: Table, column: str | None, sequences: Strings, scored: np.ndarray) -> list[list[bool]]:
     """Which residues of each row may have a label: the first `scored` ones, of these the ones that a mask marks 1.
 
     Raises:
@@ -86,12 +102,12 @@ def read_masks(table: Table, column: str | None, sequences: Sequence[str], score
     if column is None:
         return prefixes
     masks = []
-    for location, row, prefix, count in zip(table.locations, table.rows, prefixes, scored, strict=True):
-        marks = [_mark(entry) for entry in entries(row.get(column))]
+    for location, cell, prefix, count in zip(table.locations, table.rows.column(column), prefixes, scored, strict=True):
+        marks = [_mark(entry) for entry in entries(cell)]
         if len(marks) not in (count, len(prefix)) or not set(marks) <= {0.0, 1.0}:
             raise InputError(
                 f"{location}, column {column!r}: expected {len(prefix)} of 0 and 1, one per residue, got "
-                f"{len(marks)} entries {str(row.get(column))[:20]!r}"
+                f"{len(marks)} entries {str(cell)[:20]!r}"
             )
         marks += [0.0] * (len(prefix) - len(marks))
         masks.append([inside and mark == 1.0 for inside, mark in zip(prefix, marks, strict=True)])

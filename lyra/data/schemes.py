@@ -14,22 +14,27 @@ from .positions import mutated_positions
 if TYPE_CHECKING:
     from .arguments import DataArguments
     from .loading import Table
+    from .strings import Strings
+
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST, DROPPED = 0, 1, 2, -1  # the split of a row
 
 
 class Division(NamedTuple):
     """A divided table.
 
     Attributes:
-        splits: of each row, `"dropped"` for a row that fits into none.
+        splits: of each row its index in `SPLITS`, `DROPPED` for a row that fits into none.
         units: of which new ones are in the test split, as each row has them; None where they are rows.
     """
 
-    splits: list[str]
+    splits: np.ndarray
     units: Sequence[str | None] | None = None
 
 
-Divide = Callable[["Table", list[str], "DataArguments", list[str]], Division]
-Group = Callable[["Table", list[str], "DataArguments", list[str]], list[str]]
+Divide = Callable[["Table", "Strings", "DataArguments", list[str]], Division]
+Group = Callable[["Table", "Strings", "DataArguments", list[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def _split_by_positions(
     deal: Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]],
     singles: bool,
     table: "Table",
-    sequences: list[str],
+    sequences: "Strings",
     args: "DataArguments",
     notes: list[str],
 ) -> Division:
@@ -85,12 +90,12 @@ def _split_by_positions(
     rows_of = dict(zip(positions.tolist(), counts.tolist(), strict=True))
     before = np.cumsum([0, *(rows_of[position] for position in left)])
     validating = max(1, int((before[:-1] < args.validation_fraction * before[-1]).sum()))
-    split_of = dict.fromkeys(tested.tolist(), "test") | dict.fromkeys(left[:validating].tolist(), "validation")
-    splits = [_only({split_of.get(position, "train") for position in row.tolist()}) for row in mutated]
+    split_of = dict.fromkeys(tested.tolist(), TEST) | dict.fromkeys(left[:validating].tolist(), VALIDATION)
+    splits = np.array([_only({split_of.get(position, TRAIN) for position in row.tolist()}) for row in mutated], np.int8)
     reference = "the most frequent letters" if args.wild_type is None else "--wild_type"
-    tests = f"test is fold {args.fold} of {folds}, {splits.count('test')} rows" if args.fold else "no test rows"
+    tests = f"test is fold {args.fold} of {folds}, {(splits == TEST).sum()} rows" if args.fold else "no test rows"
     notes.append(f"split: {args.split}, {tests}; {len(positions)} positions differ from the wild type, {reference}")
-    if straddling := splits.count("dropped"):
+    if straddling := (splits == DROPPED).sum():
         notes.append(f"split: {straddling} rows are left out, as they are mutated at positions of different splits")
     return Division(splits, [str(row[0]) if len(row) else "" for row in mutated])
 
@@ -101,11 +106,11 @@ def _check_single(table: "Table", mutated: list[np.ndarray], flag: str) -> None:
             raise InputError(f"{location}: {flag} is for single mutants, this one has {len(row)} mutations")
 
 
-def _only(splits: set[str]) -> str:
-    return "dropped" if len(splits) > 1 else next(iter(splits), "train")
+def _only(splits: set[int]) -> int:
+    return DROPPED if len(splits) > 1 else next(iter(splits), TRAIN)
 
 
-def _split_by_mutations(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> Division:
+def _split_by_mutations(table: "Table", sequences: "Strings", args: "DataArguments", notes: list[str]) -> Division:
     """Rows with many mutations become the test split, all others are for training.
 
     Raises:
@@ -125,10 +130,10 @@ def _split_by_mutations(table: "Table", sequences: list[str], args: "DataArgumen
             f"{table.source}: the rows have {counts.min()} to {counts.max()} mutations, --train_mutations is {most}"
         )
     notes.append(f"split: mutations, test are the {tested.sum()} rows with more than {most} (--train_mutations)")
-    return Division(["test" if each else "train" for each in tested])
+    return Division(np.where(tested, TEST, TRAIN).astype(np.int8))
 
 
-def _group_by_cluster(table: "Table", sequences: list[str], args: "DataArguments", notes: list[str]) -> list[str]:
+def _group_by_cluster(table: "Table", sequences: "Strings", args: "DataArguments", notes: list[str]) -> list[str]:
     clusters = list(cluster(tuple(sequences), args.identity, args.identity_by))
     found = f"{len(set(clusters))} clusters of sequences with an identity of at least {args.identity:g}"
     notes.append(f"split: {found}, by {args.identity_by}, stay whole")

@@ -9,18 +9,19 @@ import numpy as np
 from ..errors import InputError, join_quoted
 from ..tasks import Task
 from .arguments import DataArguments
-from .cells import is_missing
+from .cells import Cell, is_missing
 from .columns import Columns
-from .labels import IGNORE_INDEX, class_text
+from .labels import IGNORE_INDEX, Labels, class_text, take_labels
 from .loading import SPLIT_NAMES, Table
-from .schemes import SPLIT_SCHEMES, Division
+from .schemes import DROPPED, SPLIT_SCHEMES, SPLITS, TEST, TRAIN, VALIDATION, Division
+from .strings import Strings
 
-SPLITS = ("train", "validation", "test")
+_CODES = {name: SPLITS.index(split) for name, split in SPLIT_NAMES.items()}
 _MAX_NAMED = 10
-_POOLED = -2
+_NONE = -2  # of a cell that names no split
 
 
-def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str] | None:
+def read_splits(table: Table, columns: Columns, args: DataArguments) -> np.ndarray | None:
     """The splits that the data come with; None if they have none.
 
     Raises:
@@ -30,22 +31,22 @@ def read_splits(table: Table, columns: Columns, args: DataArguments) -> list[str
         raise InputError(f"--split column: {table.source} has none with a usual name; --split_column names it")
     if table.splits is not None or columns.split is None:
         return table.splits
-    values = [row.get(columns.split) for row in table.rows]
-    if all(is_missing(value) for value in values):
+    cells = table.rows.column(columns.split)
+    if cells.is_missing.all():
         return None
-    names = [SPLIT_NAMES.get(str(value).strip().lower()) for value in values]
-    if args.split_column is None and not any(names):
+    splits = cells.map(lambda value: _CODES.get(str(value).strip().lower(), _NONE), np.int8)
+    if args.split_column is None and (splits == _NONE).all():
         return None  # a `set` or `partition` that means something else
-    for location, value, name in zip(table.locations, values, names, strict=True):
-        if name is None:
-            raise InputError(
-                f"{location}, column {columns.split!r}: expected train, validation or test, got {value!r}; of a column "
-                "of folds --fold says which is the test split"
-            )
-    return names  # type: ignore[return-value]
+    if (splits == _NONE).any():
+        row = int((splits == _NONE).argmax())
+        raise InputError(
+            f"{Cell(table.locations[row], columns.split)}: expected train, validation or test, got {cells[row]!r}; of "
+            "a column of folds --fold says which is the test split"
+        )
+    return splits
 
 
-def read_fold(table: Table, columns: Columns, given: str, notes: list[str]) -> list[str]:
+def read_fold(table: Table, columns: Columns, given: str, notes: list[str]) -> np.ndarray:
     """The rows of one fold of a column of folds as the test split.
 
     Raises:
@@ -54,24 +55,27 @@ def read_fold(table: Table, columns: Columns, given: str, notes: list[str]) -> l
     if table.splits is not None:
         raise InputError(f"{table.source}: --fold needs a table without a split, this one has one")
     fold = class_text(given)
-    folds = [class_text(row.get(columns.split)) for row in table.rows]  # type: ignore[arg-type]
-    for location, name in zip(table.locations, folds, strict=True):
-        if is_missing(name):
-            raise InputError(f"{location}, column {columns.split!r}: the fold is missing")
+    numbers, values = table.rows.column(columns.split).distinct  # type: ignore[arg-type]
+    folds = [class_text(value) for value in values]
+    missing = np.array([is_missing(name) for name in folds])[numbers]
+    if missing.any():
+        cell = Cell(table.locations[int(missing.argmax())], columns.split)  # type: ignore[arg-type]
+        raise InputError(f"{cell}: the fold is missing")
     if fold not in folds:
         known = sorted(set(folds), key=lambda name: (len(str(name)), str(name)))[:_MAX_NAMED]
         raise InputError(
             f"--fold: expected a value of column {columns.split!r} such as {join_quoted(known)}, got {fold!r}"
         )
-    notes.append(f"split: test is fold {fold} of column {columns.split!r}, {folds.count(fold)} rows")
-    return ["test" if name == fold else "train" for name in folds]
+    tested = np.array([name == fold for name in folds])[numbers]
+    notes.append(f"split: test is fold {fold} of column {columns.split!r}, {tested.sum()} rows")
+    return np.where(tested, TEST, TRAIN).astype(np.int8)
 
 
 def assign_splits(
     table: Table,
     columns: Columns,
-    sequences: list[str],
-    labels: list[Any],
+    sequences: Strings,
+    labels: Labels,
     task: Task,
     args: DataArguments,
     notes: list[str],
@@ -88,10 +92,10 @@ def assign_splits(
     if scheme.divide is not None:
         splits, units = scheme.divide(table, sequences, args, notes)
     else:
-        splits, units = list(table.splits or ["train"] * len(sequences)), None
-    groups = None if columns.group is None else [_group(row.get(columns.group)) for row in table.rows]
+        splits, units = np.zeros(len(sequences), np.int8) if table.splits is None else table.splits.copy(), None
+    groups = None if columns.group is None else table.rows.column(columns.group).map(_group, object).tolist()
     clusters = scheme.group and scheme.group(table, sequences, args, notes)
-    blocks, strata = _blocks(sequences, groups, clusters), _strata(labels, task)
+    rows = _blocks(sequences, groups, clusters), _strata(labels, task)
     if table.splits is None and args.split is None:
         kept = "equal sequences" if groups is None else f"equal sequences and rows of one {columns.group!r}"
         notes.append(
@@ -100,56 +104,63 @@ def assign_splits(
     elif groups is not None and table.splits is not None and (straddling := _straddling(groups, splits)):
         notes.append(f"split: {straddling} values of {columns.group!r} have rows in more than one split of the table")
     if args.fold is not None and args.folds is not None and scheme.divide is None:
-        notes.append(_take_fold(args, splits, blocks, strata))
-    available = splits.count("train")
-    drawn = [split for split in ("test", "validation") if split not in splits]
+        notes.append(_take_fold(args, splits, *rows))
+    available = int((splits == TRAIN).sum())
+    drawn = [split for split in (TEST, VALIDATION) if not (splits == split).any()]
     if args.learns_all:
-        drawn.remove("test")
+        drawn.remove(TEST)
     for number, split in enumerate(drawn):
-        wanted = round((args.test_fraction if split == "test" else args.validation_fraction) * available)
-        draw = _Draw(blocks, strata, splits, split, args.split_seed)
-        draw.move(max(1, wanted), left=len(drawn) - number)
-        found = splits.count(split)
-        notes.append(f"split: {found} of the {available} training rows become {split}, seed {args.split_seed}")
+        wanted = round((args.test_fraction if split == TEST else args.validation_fraction) * available)
+        _Draw(*rows, splits, split, args.split_seed).move(max(1, wanted), left=len(drawn) - number)
+        found = int((splits == split).sum())
+        notes.append(f"split: {found} of the {available} training rows become {SPLITS[split]}, seed {args.split_seed}")
         if groups is not None and not wanted / 2 <= found <= 2 * wanted:
             notes.append(
-                f"split: {wanted} rows were wanted for {split}, and the groups are too large or too few for that"
+                f"split: {wanted} rows were wanted for {SPLITS[split]}, and the groups are too large or too few for "
+                "that"
             )
     return Division(splits, units or clusters or groups)
 
 
-def _blocks(sequences: list[str], *groupings: Sequence[str | None] | None) -> list[list[int]]:
-    """The rows that stay together, in the order of their first one: those of equal sequences, and those of a group."""
-    parent = list(range(len(sequences)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for keys in ([sequence.upper() for sequence in sequences], *filter(None, groupings)):
-        first: dict[str, int] = {}
-        for row, key in enumerate(keys):
-            if key is not None:
-                parent[root(row)] = root(first.setdefault(key, row))
-    blocks: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(sequences)):
-        blocks[root(row)].append(row)
-    return list(blocks.values())
+def _blocks(sequences: Strings, *groupings: Sequence[str | None] | None) -> np.ndarray:
+    """Of each row the first one that stays together with it, as their sequences are equal or their groups are."""
+    first = sequences.first_equal
+    for keys in filter(None, groupings):
+        known: dict[str, int] = {}
+        named = [(row, known.setdefault(key, row)) for row, key in enumerate(keys) if key is not None]
+        first = _joined(first, np.array(named, np.int64).reshape(-1, 2))
+    return first
 
 
-def _strata(labels: list[Any], task: Task) -> list[int]:
+def _joined(first: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The first row of each component of the graph of `first` and `pairs`."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows = np.arange(len(first))
+    starts, ends = np.concatenate([rows, pairs[:, 0]]), np.concatenate([first, pairs[:, 1]])
+    graph = coo_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(len(first), len(first)))
+    _, component = connected_components(graph, directed=False)
+    return np.unique(component, return_index=True)[1][component]
+
+
+def _strata(labels: Labels, task: Task) -> np.ndarray:
     """The rarest class of each row, also of its residues; of a regression always the same."""
     if task.kind == "regression":
-        return [0] * len(labels)
-    found = [_classes(label, task) for label in labels]
-    counts = Counter(name for names in found for name in names)
-    return [min(names, key=lambda name: (counts[name], name), default=-1) for names in found]
+        return np.zeros(len(labels), np.int64)
+    if task.per_token:
+        found = [_classes(label, task) for label in labels]
+        counts = Counter(name for names in found for name in names)
+        return np.array([min(names, key=lambda name: (counts[name], name), default=-1) for names in found])
+    if task.kind == "classification":
+        return np.asarray(labels)
+    present = np.asarray(labels).reshape(len(labels), -1) == 1
+    by_rarity = np.argsort(present.sum(axis=0), kind="stable")
+    return np.where(present.any(axis=1), by_rarity[present[:, by_rarity].argmax(axis=1)], -1)
 
 
 def _classes(label: Any, task: Task) -> set[int]:
-    """The classes of a row, or its labels that are 1."""
+    """The classes of the residues of a row, or their labels that are 1."""
     values = np.asarray(label, dtype=float).reshape(-1, task.num_outputs)
     if task.kind == "classification":
         return {int(value) for value in np.unique(values) if value != IGNORE_INDEX}
@@ -160,7 +171,7 @@ def _group(cell: Any) -> str | None:
     return None if is_missing(cell) else class_text(cell)
 
 
-def _straddling(groups: list[str | None], splits: list[str]) -> int:
+def _straddling(groups: Sequence[str | None], splits: np.ndarray) -> int:
     """How many groups have rows in more than one split."""
     found = defaultdict(set)
     for group, split in zip(groups, splits, strict=True):
@@ -169,32 +180,51 @@ def _straddling(groups: list[str | None], splits: list[str]) -> int:
     return sum(len(each) > 1 for each in found.values())
 
 
-def _take_fold(args: DataArguments, splits: list[str], blocks: list[list[int]], strata: list[int]) -> str:
+def _take_fold(args: DataArguments, splits: np.ndarray, first: np.ndarray, strata: np.ndarray) -> str:
     """Makes one of `args.folds` parts of the rows the test split, in place."""
-    draw = _Draw(blocks, strata, splits, "test", args.split_seed)
-    if args.folds > len(draw.blocks):  # type: ignore[operator]
+    draw = _Draw(first, strata, splits, TEST, args.split_seed)
+    if args.folds > len(draw.sizes):  # type: ignore[operator]
         raise InputError(
-            f"--folds: expected at most {len(draw.blocks)}, one per group of rows that stay together, got {args.folds}"
+            f"--folds: expected at most {len(draw.sizes)}, one per group of rows that stay together, got {args.folds}"
         )
     draw.deal(args.fold_number - 1, args.folds)  # type: ignore[arg-type]
-    return f"split: test is fold {args.fold} of {args.folds}, {splits.count('test')} rows, seed {args.split_seed}"
+    return f"split: test is fold {args.fold} of {args.folds}, {(splits == TEST).sum()} rows, seed {args.split_seed}"
 
 
 class _Draw:
     """Moves random training rows to another split, in place.
 
     Args:
-        blocks: rows that stay together.
+        first: of each row the first one that stays together with it; such rows are a block.
         strata: of each row; of every one about the same share moves.
+
+    Attributes:
+        rows: in training.
+        block: of each of them, in an order by chance.
+        sizes, strata: of the blocks; these are numbered.
     """
 
-    def __init__(self, blocks: list[list[int]], strata: list[int], splits: list[str], split: str, seed: int):
+    def __init__(self, first: np.ndarray, strata: np.ndarray, splits: np.ndarray, split: int, seed: int):
         self.splits, self.split = splits, split
-        in_training = ([row for row in block if splits[row] == "train"] for block in blocks)
-        self.blocks = sorted(filter(None, in_training), key=lambda block: block[0])
-        np.random.default_rng([seed, SPLITS.index(split)]).shuffle(self.blocks)
-        counts = Counter(strata)
-        self.strata = [min((strata[row] for row in block), key=lambda s: (counts[s], s)) for block in self.blocks]
+        self.rows = np.flatnonzero(splits == TRAIN)
+        start = np.empty(len(first), np.int64)
+        start[first[self.rows][::-1]] = self.rows[::-1]  # the last that is written stays: the first row in training
+        start = start[first[self.rows]]
+        places = np.arange((start == self.rows).sum())
+        np.random.default_rng([seed, split]).shuffle(places)
+        block = np.empty(len(first), np.int64)
+        block[self.rows[start == self.rows][places]] = np.arange(len(places))
+        self.block = block[start]
+        self.sizes = np.bincount(self.block, minlength=len(places))
+        self.strata = self._rarest(strata)
+
+    def _rarest(self, strata: np.ndarray) -> np.ndarray:
+        """The number of the rarest stratum of the rows of each block."""
+        _, number, counts = np.unique(strata, return_inverse=True, return_counts=True)
+        by_rarity = np.argsort(counts, kind="stable")
+        ranks = np.full(len(self.sizes), len(counts))
+        np.minimum.at(ranks, self.block, np.argsort(by_rarity)[number[self.rows]])
+        return by_rarity[ranks]
 
     def move(self, wanted: int, left: int) -> None:
         """Moves about `wanted` rows.
@@ -202,42 +232,33 @@ class _Draw:
         Args:
             left: splits that are still to be drawn, with this one; each, and training, is left a block of each stratum.
         """
-        strata = _pool_small(self.strata, left)
-        rows, blocks = Counter[int](), Counter(strata)
-        for block, stratum in zip(self.blocks, strata, strict=True):
-            rows[stratum] += len(block)
-        quotas = _quotas({stratum: rows[stratum] for stratum in rows if blocks[stratum] > left}, wanted)
+        blocks = np.bincount(self.strata)
+        strata = np.where(blocks[self.strata] > left, self.strata, len(blocks))  # those that are too small are one
+        blocks, rows = np.bincount(strata), np.bincount(strata, weights=self.sizes).astype(np.int64)
+        order = np.unique(strata, return_index=True)[1]  # in which the blocks have them
+        quotas = _quotas({int(each): int(rows[each]) for each in strata[np.sort(order)] if blocks[each] > left}, wanted)
         for stratum, quota in quotas.items():
-            candidates = [block for block, each in zip(self.blocks, strata, strict=True) if each == stratum]
-            self._move_from(candidates, quota, most=blocks[stratum] - left)
+            candidates = np.flatnonzero(strata == stratum)
+            self._move_from(candidates, quota, most=len(candidates) - left)
 
-    def _move_from(self, blocks: list[list[int]], quota: int, most: int) -> None:
+    def _move_from(self, blocks: np.ndarray, quota: int, most: int) -> None:
         """Moves about `quota` rows of blocks of one stratum, at most so many blocks, and none far larger."""
         if quota < 1:
             return
-        small = [block for block in blocks if len(block) <= 2 * quota] or [min(blocks, key=len)]
-        moved = 0
-        for block in small[:most]:
-            if moved >= quota:
-                break
-            self._take(block)
-            moved += len(block)
+        small = blocks[self.sizes[blocks] <= 2 * quota]
+        if not len(small):
+            small = blocks[[self.sizes[blocks].argmin()]]
+        before = np.cumsum(self.sizes[small]) - self.sizes[small]
+        self._take(small[:most][before[:most] < quota])
 
     def deal(self, fold: int, folds: int) -> None:
         """Moves the rows of one of `folds` parts."""
-        order = sorted(range(len(self.blocks)), key=lambda index: self.strata[index])
-        for index in order[fold::folds]:
-            self._take(self.blocks[index])
+        self._take(np.argsort(self.strata, kind="stable")[fold::folds])
 
-    def _take(self, block: list[int]) -> None:
-        for row in block:
-            self.splits[row] = self.split
-
-
-def _pool_small(strata: list[int], left: int) -> list[int]:
-    """Strata of which those with too few blocks to give one to each split become one."""
-    blocks = Counter(strata)
-    return [stratum if blocks[stratum] > left else _POOLED for stratum in strata]
+    def _take(self, blocks: np.ndarray) -> None:
+        taken = np.zeros(len(self.sizes), bool)
+        taken[blocks] = True
+        self.splits[self.rows[taken[self.block]]] = self.split
 
 
 def _quotas(rows: dict[int, int], wanted: int) -> dict[int, int]:
@@ -255,45 +276,50 @@ def _quotas(rows: dict[int, int], wanted: int) -> dict[int, int]:
     return quotas
 
 
-def check_leaks(splits: list[str], sequences: list[str], labels: list[Any], drop: bool, notes: list[str]) -> list[str]:
-    """The splits, with `drop` those of rows whose sequence is also in a later split replaced by `"dropped"`; such
-    rows, and conflicting labels, are added to the notes."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for index, sequence in enumerate(sequences):
-        if splits[index] in SPLITS:
-            rows[sequence.upper()].append(index)
-    repeated = [indices for indices in rows.values() if len(indices) > 1]
-    conflicting = [indices for indices in repeated if any(not _same(labels[i], labels[indices[0]]) for i in indices)]
-    if conflicting:
-        notes.append(f"duplicates: {len(conflicting)} sequences appear in several rows with different labels")
-    splits = list(splits)
-    leaked = 0
-    for indices in repeated:
-        last = max(SPLITS.index(splits[i]) for i in indices)
-        early = [i for i in indices if SPLITS.index(splits[i]) < last]
-        leaked += len(early)
-        if drop:
-            for i in early:
-                splits[i] = "dropped"
-    if leaked:
+def check_leaks(splits: np.ndarray, sequences: Strings, labels: Labels, drop: bool, notes: list[str]) -> np.ndarray:
+    """The splits, with `drop` those of rows whose sequence is also in a later split replaced by `DROPPED`; such rows,
+    and conflicting labels, are added to the notes."""
+    used = np.flatnonzero(splits != DROPPED)
+    known, number, counts = np.unique(sequences.first_equal[used], return_inverse=True, return_counts=True)
+    repeated = used[counts[number] > 1]
+    if not len(repeated):
+        return splits
+    number = number[counts[number] > 1]
+    first = np.full(len(known), len(splits))
+    np.minimum.at(first, number, repeated)
+    if conflicting := len(np.unique(number[_differ(labels, repeated, first[number])])):
+        notes.append(f"duplicates: {conflicting} sequences appear in several rows with different labels")
+    last = np.zeros(len(known), splits.dtype)
+    np.maximum.at(last, number, splits[repeated])
+    early = repeated[splits[repeated] < last[number]]
+    if len(early):
         done = "dropped" if drop else "kept; --drop_leaked drops them"
-        notes.append(f"duplicates: {leaked} rows have a sequence that is also in a later split ({done})")
+        notes.append(f"duplicates: {len(early)} rows have a sequence that is also in a later split ({done})")
+    if not drop:
+        return splits
+    splits = splits.copy()
+    splits[early] = DROPPED
     return splits
 
 
-def _same(a: Any, b: Any) -> bool:
-    return a == b or str(a) == str(b)  # str, because NaN marks an unmeasured residue
+def _differ(labels: Labels, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether the labels of each row are not those of another one; NaN is equal to NaN."""
+    if isinstance(labels, np.ndarray):
+        a, b = (labels[each].reshape(len(rows), -1) for each in (rows, others))
+        return ~((a == b) | ((a != a) & (b != b))).all(axis=1)
+    pairs = ((labels[row], labels[other]) for row, other in zip(rows, others, strict=True))
+    return np.array([a != b and str(a) != str(b) for a, b in pairs])
 
 
 def rows_by_split(
     table: Table,
     task: Task,
-    labels: list[Any],
-    splits: list[str],
+    labels: Labels,
+    splits: np.ndarray,
     group: str | None,
     notes: list[str],
     without_test: bool = False,
-) -> dict[str, list[int]]:
+) -> dict[str, np.ndarray]:
     """The indices of the rows of each split; a note says of classes that a split lacks.
 
     Args:
@@ -302,23 +328,29 @@ def rows_by_split(
     Raises:
         InputError: if a split is empty or has too few different labels.
     """
-    indices = {split: [i for i, s in enumerate(splits) if s == split] for split in SPLITS}
+    indices = {split: np.flatnonzero(splits == code) for code, split in enumerate(SPLITS)}
     needed_splits = SPLITS[:2] if without_test else SPLITS
     for split in needed_splits:
-        if not indices[split]:
+        if not len(indices[split]):
             needed = "sequences" if group is None else f"values of {group!r}"
             raise InputError(
                 f"{table.source}: the {split} split has no rows ({len(table.rows)} rows in the table); "
                 f"at least three different {needed} are needed"
             )
     for split in needed_splits:
-        values = [np.asarray(labels[i], dtype=float).reshape(-1, task.num_outputs) for i in indices[split]]
-        joined = np.concatenate(values)
+        joined = _flat(take_labels(labels, indices[split]), task)
         _check_distinct(table, task, joined, split)
         if absent := _absent_classes(task, joined):
             names = join_quoted(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
             notes.append(f"split: no {split} row has {'class ' if task.kind == 'classification' else ''}{names}")
     return indices
+
+
+def _flat(labels: Labels, task: Task) -> np.ndarray:
+    """Labels as floats, `(items, outputs)`."""
+    if isinstance(labels, np.ndarray):
+        return labels.astype(float).reshape(-1, task.num_outputs)
+    return np.concatenate([np.asarray(label, dtype=float).reshape(-1, task.num_outputs) for label in labels])
 
 
 def _absent_classes(task: Task, labels: np.ndarray) -> list[str]:

@@ -5,14 +5,17 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError, one_line
 from . import readers, writers
-from .readers import Row, RowLocation
+from .readers import Batch
+from .rows import Locations, Row, RowLocation, Rows, concatenate
 from .writers import RowWriter
 
 
@@ -21,30 +24,30 @@ class TableFormat(NamedTuple):
 
     Attributes:
         suffixes: of its files, before an optional `.gz`.
-        read: the rows of the file at a path.
+        read: the batches of the file at a path.
         write: a writer of rows, given path, columns and whether to write a header; None if it cannot be written.
         join: puts parts that `write` wrote, only the first with a header, into one file.
         compressible: whether an output may end in `.gz`.
     """
 
     suffixes: tuple[str, ...]
-    read: Callable[[str], Iterator[tuple[RowLocation, Row]]]
+    read: Callable[[str], Iterator[Batch]]
     write: Callable[[str, list[str] | None, bool], RowWriter] | None = None
     join: Callable[[list[Path], str], None] = writers.join_bytes
     compressible: bool = True
 
 
 FORMATS = {
-    "csv": TableFormat((".csv",), readers.read_csv_rows, writers.CsvWriter),
+    "csv": TableFormat((".csv",), readers.read_csv, writers.CsvWriter),
     "tsv": TableFormat(
-        (".tsv",), partial(readers.read_csv_rows, delimiters="\t"), partial(writers.CsvWriter, delimiter="\t")
+        (".tsv",), partial(readers.read_csv, delimiters="\t"), partial(writers.CsvWriter, delimiter="\t")
     ),
-    "jsonl": TableFormat((".jsonl", ".ndjson"), readers.read_jsonl_rows, writers.JsonLinesWriter),
+    "jsonl": TableFormat((".jsonl", ".ndjson"), readers.read_jsonl, writers.JsonLinesWriter),
     "parquet": TableFormat(
-        (".parquet", ".pq"), readers.read_parquet_rows, writers.ParquetWriter, writers.join_parquet, compressible=False
+        (".parquet", ".pq"), readers.read_parquet, writers.ParquetWriter, writers.join_parquet, compressible=False
     ),
-    "xlsx": TableFormat((".xlsx",), readers.read_xlsx_rows),
-    "fasta": TableFormat((".fasta", ".fas", ".fa", ".faa", ".fna"), readers.read_fasta_rows),
+    "xlsx": TableFormat((".xlsx",), readers.read_xlsx),
+    "fasta": TableFormat((".fasta", ".fas", ".fa", ".faa", ".fna"), readers.read_fasta_records),
 }
 SUFFIXES = {suffix: name for name, each in FORMATS.items() for suffix in each.suffixes}
 
@@ -89,7 +92,26 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[RowLocation, Row]]:
     Raises:
         InputError: naming the file and, where it can be known, the row and line.
     """
-    path = str(path)
+    path, numbers = str(path), count(1)
+    for batch in _read(path):
+        for line, row in zip(map(int, batch.lines), batch.rows, strict=True):
+            yield RowLocation(path, next(numbers), line or None), row
+
+
+def read_table(path: str | os.PathLike) -> tuple[Rows, Locations]:
+    """All rows of a table, and where they are.
+
+    Raises:
+        InputError: as [`read_rows`].
+    """
+    rows, lines = list[Rows](), [np.zeros(0, np.uint32)]
+    for batch in _read(str(path)):
+        rows.append(batch.rows)
+        lines.append(np.asarray(batch.lines, np.uint32))
+    return concatenate(rows), Locations.of(str(path), np.concatenate(lines))
+
+
+def _read(path: str) -> Iterator[Batch]:
     reader = table_format(path).read
     try:
         yield from reader(path)

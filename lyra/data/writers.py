@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError, one_line
-from .readers import Row
+from .rows import Row
 
 # After a sign, letters, digits, gaps and points alone do nothing: `-MKT` is a sequence, `-1.5` a number.
 _FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\w.*+ -]", re.DOTALL)

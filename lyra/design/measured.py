@@ -10,11 +10,11 @@ import numpy as np
 
 from ..alphabet_lyra import get_alphabet
 from ..data.arguments import DataArguments
-from ..data.cells import is_missing, parse_number
+from ..data.cells import Cells, is_missing, parse_number
 from ..data.columns import LABEL_COLUMNS, SEQUENCE_COLUMNS, find_column, find_optional
 from ..data.letters import check_letters, detect_alphabet, read_sequences
 from ..data.loading import load_table
-from ..data.readers import Row, RowLocation
+from ..data.rows import Row, RowLocation
 from ..errors import InputError
 from ..files import file_sha256
 from ..variants.notation import WildType
@@ -139,7 +139,7 @@ def _read(
     file: str, sequence_column: str | None, label_column: str | None, wild_type: Callable[[], WildType] | None
 ) -> _Table:
     table = load_table(DataArguments(file))
-    names = list(dict.fromkeys(column for row in table.rows for column in row))
+    names = list(table.rows.names)
     label = find_column(file, names, label_column, LABEL_COLUMNS, "label")
     pairs = zip(table.locations, table.rows, strict=True)
     kept = [(location, row) for location, row in pairs if not is_missing(row.get(label))]
@@ -165,7 +165,8 @@ def _sequences(
         raise InputError(f"{file}: no column of sequences; those of column {variants!r} need --wild_type")
     if found or variants is None or wild_type is None:
         column = find_column(file, names, given, SEQUENCE_COLUMNS, "sequence")
-        return column, read_sequences([location for location, _ in pairs], [row for _, row in pairs], column)
+        cells = Cells([row.get(column) for _, row in pairs])
+        return column, list(read_sequences([location for location, _ in pairs], cells, column))
     return SEQUENCE_COLUMNS[0], mutated_sequences(pairs, variants, wild_type())
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..data.readers import Row
+from ..data.rows import Row
 from .measured import Measured
 
 _DPI = 130

@@ -12,7 +12,7 @@ from ..alphabet_lyra import get_alphabet
 from ..data.cells import parse_number
 from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, read_sequences
-from ..data.readers import Row
+from ..data.rows import ListedRows, Row
 from ..data.tables import TableWriter, output_format, read_rows
 from ..errors import InputError
 from ..files import write_then_rename
@@ -163,7 +163,8 @@ def _read_pool(file: str, measured: Measured) -> list[str]:
         raise InputError(f"{file}: the table has no rows")
     locations, rows = [location for location, _ in pairs], [row for _, row in pairs]
     column = find_column(file, list(rows[0]), None, (measured.column, *SEQUENCE_COLUMNS), "sequence")
-    sequences, alphabet = read_sequences(locations, rows, column), get_alphabet(measured.alphabet)
+    sequences = read_sequences(locations, ListedRows(rows).column(column), column)
+    alphabet = get_alphabet(measured.alphabet)
     check_letters(locations, sequences, column, alphabet)
     return [spell(sequence, alphabet) for sequence in sequences]
 

@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from scipy.stats import spearmanr
 
-from ..data.readers import Row
+from ..data.rows import Row
 from ..files import write_then_rename
 from .campaign import Policy
 from .measured import Measured

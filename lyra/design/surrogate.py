@@ -24,6 +24,8 @@ from ..alphabet_lyra import get_alphabet
 from ..configuration_lyra import LyraConfig
 from ..conformal import check_level, find_limits
 from ..data.preparation import CheckedData, Prepared, encode
+from ..data.rows import ListedRows
+from ..data.strings import Strings
 from ..errors import InputError
 from ..inference.loading import best_device, load_on_device
 from ..inference.logits import logits_of_texts, map_batches
@@ -236,16 +238,17 @@ class _Member:
 
 def _split(measured: Measured, held: np.ndarray) -> CheckedData:
     """Training data of which the held rows are for validation."""
+    sequences = Strings.of(measured.sequences)
     rows = {"train": np.flatnonzero(~held), "validation": np.flatnonzero(held), "test": np.array([], dtype=int)}
     return CheckedData(
         task=Task("regression", (measured.label,), (measured.label,)),
         alphabet=measured.alphabet,
         pair_offset=0,
         sequence_columns=("sequence",),
-        sequences={split: [measured.sequences[i] for i in own] for split, own in rows.items()},
-        labels={split: [float(measured.values[i]) for i in own] for split, own in rows.items()},
-        rows={split: [{}] * len(own) for split, own in rows.items()},
-        numbers={split: own.tolist() for split, own in rows.items()},
+        sequences={split: sequences.take(own) for split, own in rows.items()},
+        labels={split: measured.values[own].astype(float) for split, own in rows.items()},
+        rows={split: ListedRows({} for _ in own) for split, own in rows.items()},
+        numbers=rows,
         extra_columns=(),
         extra={split: np.empty((len(own), 0)) for split, own in rows.items()},
         units=None,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..data.readers import Row
+from ..data.rows import Row
 from ..data.writers import CsvWriter, ParquetWriter, arrow_table, join_bytes, join_parquet
 from ..errors import InputError
 from ..modeling_lyra import LyraPreTrainedModel

@@ -79,7 +79,7 @@ def logits_of_split(model: LyraClassificationModel, data: "Prepared", split: str
 def logits_of_texts(
     model: LyraClassificationModel,
     tokenizer: LyraTokenizer,
-    sequences: list[str],
+    sequences: Sequence[str],
     extra_features: np.ndarray | None = None,
 ) -> Predictions:
     """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""

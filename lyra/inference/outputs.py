@@ -7,7 +7,7 @@ import numpy as np
 
 from ..configuration_lyra import LyraConfig
 from ..conformal import find_classes, find_labels, find_limits
-from ..data.readers import Row, RowLocation
+from ..data.rows import Row, RowLocation
 from ..errors import InputError
 from ..tasks import TASKS
 from .logits import Predictions, to_values

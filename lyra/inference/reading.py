@@ -12,7 +12,7 @@ from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
 from ..data.columns import PAIR_COLUMNS, SEQUENCE_COLUMNS, find_column
 from ..data.extras import read_extra_features
 from ..data.letters import MOSTLY_NUCLEOTIDES, align_pairs, check_letters, nucleotide_share, read_sequences
-from ..data.readers import Row, RowLocation
+from ..data.rows import ListedRows, Row, RowLocation
 from ..data.tables import read_rows
 from ..errors import InputError, join_quoted
 from ..tokenization_lyra import LyraTokenizer
@@ -110,20 +110,21 @@ class ChunkReader:
             yield self._check(locations, rows)
 
     def _check(self, locations: list[RowLocation], rows: list[Row]) -> Chunk:
-        sequences = [read_sequences(locations, rows, column) for column in self.columns]
+        columns = ListedRows(rows)
+        sequences = [read_sequences(locations, columns.column(name), name) for name in self.columns]
         for column, letters, member in zip(self.columns, sequences, self.alphabet.members, strict=True):
             check_letters(locations, letters, column, member, self.unknown)
         if self.length is not None:
             self._check_lengths(locations, sequences[0])
         if self.alphabet.letters == AMINO_ACIDS:
             self._check_kind(locations, sequences[0])
-        texts = align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset)
+        texts = list(align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset))
         extra = None
         if self.extra_features is not None:
-            extra = read_extra_features(locations, rows, self.extra_features)
+            extra = read_extra_features(locations, columns, self.extra_features)
         return Chunk(locations, rows, texts, extra)
 
-    def _check_lengths(self, locations: list[RowLocation], sequences: list[str]) -> None:
+    def _check_lengths(self, locations: list[RowLocation], sequences: Sequence[str]) -> None:
         for location, sequence in zip(locations, sequences, strict=True):
             if len(sequence) != self.length:
                 raise InputError(
@@ -132,7 +133,7 @@ class ChunkReader:
                     "--linear_term words or none takes any length)"
                 )
 
-    def _check_kind(self, locations: list[RowLocation], sequences: list[str]) -> None:
+    def _check_kind(self, locations: list[RowLocation], sequences: Sequence[str]) -> None:
         """Nucleotides are letters of a protein, too, and a protein model would predict something for them."""
         share, index = nucleotide_share(sequences)
         if share < MOSTLY_NUCLEOTIDES or self._suspected:

@@ -29,4 +29,4 @@ def usual_ensemble(data: Prepared, epochs: float, max_letters: float) -> int:
 
 
 def _letters(data: Prepared) -> int:
-    return sum(map(len, data.sequences["train"]))
+    return int(data.sequences["train"].lengths.sum())

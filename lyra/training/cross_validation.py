@@ -49,7 +49,7 @@ def cross_validate(
     """
     output, main = Path(args.output_dir), args.process_index == 0  # type: ignore[arg-type]
     names = fold_names(data, data_args)
-    if any(_FOLD in row for rows in data.rows.values() for row in rows):
+    if any(_FOLD in rows.names for rows in data.rows.values()):
         raise InputError(f"{data.source}: the input already has a column {_FOLD!r}; rename it first")
     of_fold = [replace(data_args, cross_validate=False, fold=name) for name in names]
     for fold_args in of_fold:
@@ -89,7 +89,7 @@ def fold_names(data: CheckedData, args: DataArguments) -> list[str]:
     if args.folds is not None:
         return [str(number) for number in range(1, args.folds + 1)]
     column = str(args.split_column)
-    found = {class_text(row.get(column)) for rows in data.rows.values() for row in rows}
+    found = {class_text(value) for rows in data.rows.values() for value in rows.column(column).distinct[1]}
     names = sorted(map(str, found), key=lambda name: (len(name), name))
     if len(names) < _FEWEST:
         raise InputError(f"{data.source}, column {column!r}: expected at least two folds, got {join_quoted(names)}")

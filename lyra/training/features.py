@@ -147,10 +147,10 @@ class WordFeatures(_Features):
 def possible_features(data: Prepared, both_strands: bool = False) -> list[Any]:
     """The kinds of features that fit a table: letters at positions, with pairs where few of them vary, where all
     sequences have one length; words where lengths differ, or the sequences of one length look unrelated."""
-    alphabet, ids = data.tokenizer.alphabet, token_ids(data, "train")
+    alphabet, ids = data.tokenizer.alphabet, data.token_ids("train")
     complements = np.array(token_complements(alphabet)) if both_strands else None
     words = WordFeatures(alphabet, complements)
-    if len({len(each) for split in data.rows for each in token_ids(data, split)}) > 1:
+    if len(np.unique(np.concatenate([data.lengths(split) for split in data.rows]))) > 1:
         return [words]
     letters = np.stack(ids)
     reference = np.array([np.bincount(column).argmax() for column in letters.T])
@@ -172,11 +172,6 @@ def standardised(data: Prepared, split: str) -> np.ndarray:
 def beside(X: sparse.csr_matrix, numbers: np.ndarray) -> sparse.csr_matrix:
     """Features of the sequences and the numbers beside them."""
     return sparse.hstack([X, sparse.csr_matrix(numbers)]).tocsr() if numbers.shape[1] else X
-
-
-def token_ids(data: Prepared, split: str) -> list[np.ndarray]:
-    """The ids of each sequence."""
-    return [np.asarray(ids) for ids in data.dataset[split]["input_ids"]]
 
 
 def _changes(tokens: np.ndarray, reference: np.ndarray, vectors: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -101,12 +101,12 @@ def _sample(data: Prepared, seed: int, most: int) -> tuple[list[str], np.ndarray
         chosen = np.arange(len(sequences))
         if len(chosen) > most:
             chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
-        return [sequences[i] for i in chosen], data.label_array("train")[chosen], standardised(data, "train")[chosen]
+        return list(sequences.take(chosen)), data.label_array("train")[chosen], standardised(data, "train")[chosen]
     order = np.random.default_rng(seed).permutation(len(sequences))
     lengths = np.cumsum([len(labels[int(i)]) for i in order])
     chosen = np.sort(order[: 1 + np.searchsorted(lengths, most)])
     found = np.concatenate([np.asarray(labels[int(i)]) for i in chosen])
-    return [sequences[i] for i in chosen], found, np.empty((len(found), 0))
+    return list(sequences.take(chosen)), found, np.empty((len(found), 0))
 
 
 def _features(data: Prepared, train: list[str]) -> tuple[Features, str]:
@@ -178,7 +178,7 @@ def _logits(data: Prepared, models: list[Any], features: Features, split: str) -
     decide = "predict" if data.task.kind == "regression" else "decision_function"
     decided: list[list[np.ndarray]] = [[] for _ in models]
     for start in range(0, len(sequences), _CHUNK):
-        X = features(sequences[start : start + _CHUNK])
+        X = features(list(sequences[start : start + _CHUNK]))
         if not data.task.per_token:
             X = beside(X, numbers[start : start + _CHUNK])
         for model, parts in zip(models, decided, strict=True):

@@ -22,7 +22,7 @@ from ..metrics import METRICS, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from ..scoring import compute_metrics
 from .curve import Curved, fit_curve
-from .features import beside, possible_features, standardised, token_ids
+from .features import beside, possible_features, standardised
 from .priors import WithNumbers, possible_priors
 from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of, mean_variance
 
@@ -195,7 +195,7 @@ def fit_linear_term(
         both_strands: whether the model averages both strands of DNA.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
-    labels, ids = data.label_values("train"), token_ids(data, "train")
+    labels, ids = data.label_values("train"), data.token_ids("train")
     rows = np.random.default_rng(_SEED).permutation(len(ids))[:_MOST_ROWS]
     fold = _folds(data, rows)
     if fold.max() == 0:

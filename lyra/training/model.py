@@ -39,11 +39,11 @@ Build = Callable[[type[LyraClassificationModel], LyraConfig], LyraClassification
 
 
 def _training_data(data: Prepared) -> dict[str, Any]:
-    lengths = {len(each) for each in data.dataset["train"]["input_ids"]}
+    lengths = data.lengths("train")
     return {
         "columns": list(data.sequence_columns),
         "letters": data.letters,
-        "lengths": [min(lengths), max(lengths)],
+        "lengths": [int(lengths.min()), int(lengths.max())],
     }
 
 

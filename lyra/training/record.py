@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from .base_trainer import global_batch_size
 from .checkpoints import remove_checkpoints
 from .trainer import LyraTrainingArguments
 
+_PART = 4096  # rows that are written together
+
 
 def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None:
     """Raises InputError if the table already has a column that its predictions would add."""
@@ -46,7 +49,7 @@ def check_new_columns(data: Prepared, config: LyraConfig, ensemble: int) -> None
 
 
 def _columns(data: Prepared) -> list[str]:
-    return list(dict.fromkeys(column for row in data.rows[data.scored[-1]] for column in row))
+    return list(data.rows[data.scored[-1]].names)
 
 
 def stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
@@ -172,7 +175,9 @@ def _write_predictions(file: Path, model: LyraClassificationModel, data: Prepare
     added = prediction_columns(predictions, model.config, data.task.per_token)
     with TableWriter(file) as writer:
         blank = dict.fromkeys(_columns(data))
-        writer.write([blank | row | new for row, new in zip(data.rows["test"], added, strict=True)])
+        rows = (blank | row | new for row, new in zip(data.rows["test"], added, strict=True))
+        while part := list(islice(rows, _PART)):
+            writer.write(part)
 
 
 def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..configuration_lyra import LyraConfig
-from ..data.readers import Row
+from ..data.rows import Row
 from ..errors import InputError
 from ..inference.logits import Predictions, to_values
 from ..inference.outputs import added_columns, kind_of, prediction_columns

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..alphabet_lyra import get_alphabet
-from ..data.readers import Row
+from ..data.rows import Row
 from ..data.tables import TableWriter, join_tables, output_format
 from ..data.writers import join_bytes
 from ..errors import InputError

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from ..alphabet_lyra import get_alphabet
-from ..data.cells import is_missing
+from ..data.cells import Cells, is_missing
 from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, detect_alphabet, read_sequences
-from ..data.readers import Row, RowLocation
+from ..data.rows import Row, RowLocation
 from ..data.tables import TableWriter, join_tables, read_rows
 from ..errors import InputError
 from ..files import made_folder
@@ -250,7 +250,7 @@ def read_wild_type(source: str, alphabet: str | None, offset: int = 0) -> WildTy
         raise InputError(f"{source}: expected one wild-type sequence, got {'several' if rows else 'none'}")
     (location, row) = rows[0]
     column = find_column(source, list(row), None, SEQUENCE_COLUMNS, "sequence")
-    sequences = read_sequences([location], [row], column)
+    sequences = read_sequences([location], Cells([row.get(column)]), column)
     letters = get_alphabet(alphabet or detect_alphabet(sequences))
     if len(letters.members) > 1:
         raise InputError("the model reads pairs of sequences, expected one of single sequences")

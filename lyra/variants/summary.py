@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.cells import Cell, is_missing, parse_number
-from ..data.readers import Row, RowLocation
+from ..data.rows import Row, RowLocation
 from ..data.tables import read_rows
 from ..errors import InputError
 from .comparison import compare

@@ -27,7 +27,7 @@ from lolcats.conversion import linearize
 from lolcats.fidelity import compare_layers
 from lolcats.finetuning import LoraArguments, add_lora
 from lolcats.modeling_lolcats import attention_layers
-from lyra.data.tables import table_format
+from lyra.data.tables import read_rows
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "docs" / "lolcats"
@@ -118,7 +118,7 @@ def proteins(data_dir: Path) -> Task:
     told from far away. Of each assay every fifth variant is for testing."""
     parts: list[list[Tensor]] = [[], []]
     for file in sorted((data_dir / "more" / "proteingym_singles").glob("*.csv.gz")):
-        rows = islice(table_format(file).read(str(file)), _VARIANTS)
+        rows = islice(read_rows(file), _VARIANTS)
         for number, (_, row) in enumerate(rows):
             parts[number % 5 == 4].append(_encode(row["sequence"]))
 

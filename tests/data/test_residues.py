@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_data import SEQUENCES, complaint, found, table, write
 
-from lyra.data.cells import is_missing
+from lyra.data.cells import Cells, is_missing
 from lyra.data.residues import count_entries, entries
 
 RNG = np.random.default_rng(0)
@@ -38,11 +38,11 @@ def in_order(data):
 )
 def test_entries(cell, expected):
     assert [None if is_missing(entry) else entry for entry in entries(cell)] == expected
-    assert count_entries(cell) == len(expected)
+    assert count_entries(Cells([cell])).tolist() == [len(expected)]
 
 
 def test_one_decimal_number_is_one_label(tmp_path):
-    assert entries("-12.75") == [-12.75] and count_entries("0.5") == 1
+    assert entries("-12.75") == [-12.75] and count_entries(Cells(["0.5"])).tolist() == [1]
     data = found(table(tmp_path, [row[0] for row in SCORES]), task="token_regression", scored_residues=1)
     assert in_order(data)[SEQUENCES[4]][0] == float(SCORES[4][0])
 

@@ -8,13 +8,14 @@ import pytest
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.cli import main
+from lyra.data.strings import Strings
 from lyra.tasks import Task
 from lyra.training import LyraTrainer, LyraTrainingArguments
 from lyra.training.budget import usual_ensemble, usual_epochs
 
 
 def table(rows, length):
-    return SimpleNamespace(rows={"train": range(rows)}, sequences={"train": ["A" * length] * rows})
+    return SimpleNamespace(rows={"train": range(rows)}, sequences={"train": Strings.of(["A" * length] * rows)})
 
 
 def test_epochs_depend_on_rows_and_lengths():

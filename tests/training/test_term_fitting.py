@@ -19,7 +19,7 @@ from lyra.inference.logits import logits_of_texts
 from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.curve import Curved, bend, fit_curve
-from lyra.training.features import MOST_PAIRS, AlignedFeatures, possible_features, token_ids
+from lyra.training.features import MOST_PAIRS, AlignedFeatures, possible_features
 from lyra.training.linear_term import fit_linear_term, score_values
 from lyra.training.model import build_model, label_fields
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
@@ -224,13 +224,13 @@ def test_columns_are_those_of_the_model(tmp_path, kind, letters, both_strands):
     sequences = ["".join(RNG.choice(list(letters), 6)) for _ in range(40)]
     data = table(tmp_path, sequences, RNG.normal(size=40))
     term = fit_linear_term(data, "spearman", kind, "none", {"label_mean": 0.0, "label_std": 1.0}, both_strands)
-    ids = torch.tensor(np.stack(token_ids(data, "train")))
+    ids = torch.tensor(np.stack(data.token_ids("train")))
     config = {"alphabet": data.tokenizer.alphabet, "num_labels": 1, "hidden_size": 8, "state_size": 4}
     config["reverse_complement"] = both_strands
     model = LyraForSequenceClassification(LyraConfig(**config, **term.fields)).eval()
     term.share_out(model, 0.0)
     (features,) = (each for each in possible_features(data, both_strands) if each.name == kind)
-    centred = features.matrix(token_ids(data, "train")) @ term.weights + features.offset @ term.weights
+    centred = features.matrix(data.token_ids("train")) @ term.weights + features.offset @ term.weights
     np.testing.assert_allclose(model.linear_term(ids, None).detach(), centred, rtol=1e-4, atol=1e-4)
 
 

@@ -1,0 +1,187 @@
+"""The rows of a table in memory, as columns; a row becomes a dictionary when somebody looks at it.
+
+A dictionary for each row would take fifty times the memory of the file.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import pyarrow as pa
+
+from .cells import Cells, one_chunk
+
+_BLOCK = 4096
+
+Row = dict[str, Any]
+
+
+class RowLocation(NamedTuple):
+    """Where a row is: rows count from 1 without the header, lines as an editor counts them."""
+
+    path: str
+    row: int
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}, row {self.row}" + ("" if self.line is None else f" (line {self.line})")
+
+
+class Locations(Sequence[RowLocation]):
+    """Where rows are, in ten bytes each.
+
+    Args:
+        paths: of the files.
+        files: which of them, `(rows,)`.
+        numbers: of each row in its file.
+        lines: 0 where there are none.
+    """
+
+    def __init__(self, paths: Sequence[str], files: np.ndarray, numbers: np.ndarray, lines: np.ndarray):
+        self.paths, self.files, self.numbers, self.lines = tuple(paths), files, numbers, lines
+
+    @classmethod
+    def of(cls, path: str, lines: Sequence[int] | np.ndarray) -> "Locations":
+        """All rows of a file, which begins with the first."""
+        count = len(lines)
+        return cls([path], np.zeros(count, np.uint16), np.arange(1, count + 1, dtype=np.uint32), np.asarray(lines))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Locations"]) -> "Locations":
+        """One after the other, each of one file."""
+        files = [np.full(len(part), number, np.uint16) for number, part in enumerate(parts)]
+        numbers, lines = [part.numbers for part in parts], [part.lines for part in parts]
+        paths = [part.paths[0] for part in parts]
+        return cls(paths, np.concatenate(files), np.concatenate(numbers), np.concatenate(lines))
+
+    def take(self, indices: np.ndarray) -> "Locations":
+        """Those of some rows."""
+        return Locations(self.paths, self.files[indices], self.numbers[indices], self.lines[indices])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> RowLocation: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Locations": ...
+    def __getitem__(self, index: int | slice) -> "RowLocation | Locations":
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        line = int(self.lines[index])
+        return RowLocation(self.paths[self.files[index]], int(self.numbers[index]), line or None)
+
+
+class Rows(Sequence[Row]):
+    """The rows of a table."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of the columns, in the order in which they appear."""
+
+    @abstractmethod
+    def column(self, name: str) -> Cells:
+        """The cells of a column, None where a row has none."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Some rows."""
+
+    def map(self, function: Callable[[Any], Any]) -> "ListedRows":
+        """What a function makes of each cell."""
+        return ListedRows({name: function(cell) for name, cell in row.items()} for row in self)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Rows": ...
+    def __getitem__(self, index: int | slice) -> "Row | Rows":
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return self._row(int(index))
+
+    @abstractmethod
+    def _row(self, index: int) -> Row: ...
+
+
+class ArrowRows(Rows):
+    """Rows that all have the same columns.
+
+    Args:
+        table: their cells, a column of one chunk each.
+        indices: of the rows of the table that are meant; all by default.
+    """
+
+    def __init__(self, table: pa.Table, indices: np.ndarray | None = None):
+        self.table, self.indices = table, indices
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.table.column_names)
+
+    def column(self, name: str) -> Cells:
+        if name not in self.table.column_names:
+            return Cells([None] * len(self))
+        column = self.table[name]
+        return Cells(column if self.indices is None else column.take(pa.array(self.indices)))
+
+    def take(self, indices: np.ndarray) -> "ArrowRows":
+        return ArrowRows(self.table, indices if self.indices is None else self.indices[indices])
+
+    def __len__(self) -> int:
+        return len(self.table) if self.indices is None else len(self.indices)
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), _BLOCK):
+            if self.indices is None:
+                yield from self.table.slice(start, _BLOCK).to_pylist()
+            else:
+                yield from self.table.take(pa.array(self.indices[start : start + _BLOCK])).to_pylist()
+
+    def _row(self, index: int) -> Row:
+        (row,) = self.table.slice(index if self.indices is None else int(self.indices[index]), 1).to_pylist()
+        return row
+
+
+class ListedRows(Rows):
+    """Rows that may differ in their columns, and a column in its types."""
+
+    def __init__(self, rows: Iterable[Row]):
+        self.rows = list(rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for row in self.rows for name in row))
+
+    def column(self, name: str) -> Cells:
+        return Cells([row.get(name) for row in self.rows])
+
+    def take(self, indices: np.ndarray) -> "ListedRows":
+        return ListedRows(self.rows[i] for i in indices)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def _row(self, index: int) -> Row:
+        return self.rows[index]
+
+
+def concatenate(parts: list[Rows]) -> Rows:
+    """One after the other, as columns where all have the same; the list is emptied, as memory has room for one of them
+    twice and no more."""
+    tables = [part.table for part in parts if isinstance(part, ArrowRows)]
+    if not tables or len(tables) < len(parts) or any(not table.schema.equals(tables[0].schema) for table in tables):
+        return ListedRows(row for part in parts for row in part)
+    joined, schema = pa.concat_tables(tables), tables[0].schema
+    tables.clear()
+    parts.clear()
+    columns = []
+    for name in schema.names:
+        columns.append(one_chunk(joined[name]))
+        joined = joined.drop_columns(name)
+    return ArrowRows(pa.table(columns, schema=schema))
