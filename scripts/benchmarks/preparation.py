@@ -1,0 +1,182 @@
+"""Time and memory of preparing a table for training, beside the code of before, and what the loading of batches costs.
+
+    python scripts/benchmarks/preparation.py [--rows 1000000] [--growth 5000000 10000000] [--output_dir docs/benchmarks]
+
+Writes `preparation.md` and `preparation.json`. The tables are simulated: proteins of 50 letters, each with a number.
+The code of before is that of a commit, which git has; both sides prepare the same file in processes of their own, in
+turn.
+Run it on an idle machine: it takes about ten minutes and 700 MB of disk.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+BEFORE = "1b22ee7"  # the last commit that kept each row as a dictionary
+LENGTH, ROUNDS, BLOCK = 50, 3, 100_000
+STEPS = 20
+
+# What a process measures; imports are not counted.
+PREPARE = """
+import json, resource, sys, time
+import lyra.tokenization_lyra, datasets
+from lyra.data.arguments import DataArguments
+from lyra.data.preparation import prepare
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, start = peak(), time.perf_counter()
+data = prepare(DataArguments(sys.argv[1]))
+seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "imports_mb": before, "peak_mb": peak(), "rows": len(data.sequences["train"])}))
+"""
+LOAD = """
+import json, sys, tempfile, time
+import torch
+from lyra.data.arguments import DataArguments
+from lyra.data.preparation import prepare
+from lyra.training.arguments import ModelArguments
+from lyra.training.model import build_model
+from lyra.training.trainer import LyraTrainingArguments, build_trainer
+torch.set_num_threads(1)
+data, steps = prepare(DataArguments(sys.argv[1])), int(sys.argv[2])
+args = LyraTrainingArguments(tempfile.mkdtemp(), use_cpu=True, num_train_epochs=1, metric_for_best_model="spearman")
+model = build_model(ModelArguments(), data, lambda head, config: head(config), None).train()
+start = time.perf_counter()
+batches = iter(build_trainer(data, args, model=model).get_train_dataloader())
+batch = next(batches)
+first = time.perf_counter() - start
+loading = stepping = 0.0
+for _ in range(steps):
+    start = time.perf_counter()
+    batch = next(batches)
+    middle = time.perf_counter()
+    model(**batch).loss.backward()
+    loading, stepping = loading + middle - start, stepping + time.perf_counter() - middle
+mean = {"loading_ms": 1000 * loading / steps, "step_ms": 1000 * stepping / steps}
+print(json.dumps({"first_batch_seconds": first} | mean))
+"""
+
+
+def simulate(file: Path, rows: int) -> None:
+    """Writes a table of random proteins and numbers."""
+    rng, letters = np.random.default_rng(0), np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", "S1")
+    with open(file, "w", encoding="ascii") as out:
+        out.write("sequence,label\n")
+        for start in range(0, rows, BLOCK):
+            count = min(BLOCK, rows - start)
+            sequences = rng.choice(letters, (count, LENGTH)).view(f"S{LENGTH}")[:, 0].astype(str)
+            labels = np.char.mod("%.4f", rng.normal(size=count))
+            out.write("\n".join(map(",".join, zip(sequences, labels, strict=True))) + "\n")
+
+
+def code_of(commit: str, folder: Path) -> Path:
+    """The files of a commit."""
+    packed = subprocess.run(["git", "archive", commit, "lyra"], cwd=ROOT, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=BytesIO(packed)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def measure(program: str, code: Path, *arguments: object) -> dict[str, Any]:
+    """What a program says that runs the package in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, cwd=code, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(rows: int, before: Path, folder: Path) -> dict[str, dict[str, float]]:
+    """Medians of both sides on one table."""
+    file = folder / f"{rows}.csv"
+    simulate(file, rows)
+    found: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
+    for _ in range(ROUNDS):
+        for name, code in (("before", before), ("now", ROOT)):
+            found[name].append(measure(PREPARE, code, file))
+            print(f"{rows:,} rows, {name}: {found[name][-1]}", flush=True)
+    return {
+        name: {key: statistics.median(each[key] for each in runs) for key in runs[0]} for name, runs in found.items()
+    }
+
+
+def grow(sizes: list[int], folder: Path) -> list[dict[str, Any]]:
+    """What larger tables take now, and the loading of their batches."""
+    found = []
+    for rows in sizes:
+        file = folder / f"{rows}.csv"
+        simulate(file, rows)
+        found.append({"table_rows": rows} | measure(PREPARE, ROOT, file) | measure(LOAD, ROOT, file, STEPS))
+        print(found[-1], flush=True)
+        file.unlink()
+    return found
+
+
+def report(record: dict[str, Any]) -> str:
+    """The page."""
+    before, now = record["compared"]["before"], record["compared"]["now"]
+    machine = ", ".join(f"{name} {text}" for name, text in record["versions"].items())
+    lines = [
+        "# Preparing a table",
+        "",
+        f"A CSV of {record['rows']:,} proteins of {LENGTH} letters, each with a number: read, checked, split and",
+        f"encoded. One thread of {record['machine']}; medians of {ROUNDS} processes on each side, in turn; {machine}.",
+        "Memory is the most that a process had, its imports (PyTorch, Transformers, Datasets) included.",
+        "",
+        "| | seconds | memory, MB | of which imports |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {side['seconds']:.1f} | {side['peak_mb']:,.0f} | {side['imports_mb']:,.0f} |"
+            for name, side in ((f"before (commit {BEFORE})", before), ("now", now))
+        ),
+        f"| ratio | {before['seconds'] / now['seconds']:.1f} | {before['peak_mb'] / now['peak_mb']:.1f} | |",
+        "",
+        "Other tables, now; the last columns are batches of 64 rows in training: the time until the first one is",
+        "there, and then that of each one, beside a step of the default model.",
+        "",
+        "| rows | seconds | memory, MB | first batch, s | loading a batch, ms | step, ms | overhead |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in record["growth"]:
+        cells = [f"{each['table_rows']:,}", f"{each['seconds']:.1f}", f"{each['peak_mb']:,.0f}"]
+        cells += [f"{each['first_batch_seconds']:.1f}", f"{each['loading_ms']:.1f}", f"{each['step_ms']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} | {each['loading_ms'] / each['step_ms']:.1%} |")
+    return "\n".join([*lines, "", "Command: `python scripts/benchmarks/preparation.py`.", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--growth", type=int, nargs="+", default=[10_000, 2_500_000, 5_000_000, 10_000_000])
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "docs" / "benchmarks")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        compared = compare(arguments.rows, code_of(BEFORE, folder / "before"), folder)
+        growth = grow(arguments.growth, folder)
+    packages = ("torch", "transformers", "datasets", "pyarrow", "numpy")
+    record = {
+        "rows": arguments.rows,
+        "compared": compared,
+        "growth": growth,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+    }
+    (arguments.output_dir / "preparation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (arguments.output_dir / "preparation.md").write_text(report(record), encoding="utf-8")
+    print(report(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The benchmark of preparing tables."""
+
+import json
+from pathlib import Path
+
+import preparation
+
+PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"
+
+
+def test_the_committed_page_is_what_the_script_writes():
+    record = json.loads((PAGES / "preparation.json").read_text(encoding="utf-8"))
+    assert preparation.report(record) == (PAGES / "preparation.md").read_text(encoding="utf-8")
+
+
+def test_the_benchmark_measures(tmp_path):
+    """What a larger table takes, on a tiny one; the code of before needs the history, which a copy may lack."""
+    (found,) = preparation.grow([300], tmp_path)
+    assert found["rows"] < found["table_rows"] == 300
+    assert found["seconds"] > 0 and found["peak_mb"] >= found["imports_mb"] and found["step_ms"] > 0
