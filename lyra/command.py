@@ -175,5 +175,10 @@ def is_main_process() -> bool:
     return _rank() == 0
 
 
+def is_first_of_machine() -> bool:
+    """Whether this is the first process of its machine, or the only one."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from .errors import InputError, OutputError, one_line
 
-LOCK = ".lock"
+LOCK, CACHE = ".lock", ".cache"
 
 
 @contextmanager

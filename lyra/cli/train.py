@@ -16,7 +16,7 @@ from ..metrics import check_selection
 from ..recipes import RECIPES
 from ..training.arguments import ModelArguments, TrainingDefaults, check_arguments, parse_overrides
 from ..training.checkpoints import check_output
-from . import is_main_process, quiet_loading
+from . import is_first_of_machine, is_main_process, quiet_loading
 from .flags import add_fields, add_training_flags, instance
 from .sources import config_fields, training_fields
 
@@ -82,8 +82,8 @@ def run_with(arguments: argparse.Namespace, job: Callable[..., dict[str, Any]]) 
         check_output(Path(given["output_dir"]), resume, resume_from, overwrite)
     from ..data.preparation import check
 
-    data = check(data_args)
-    if chosen := given.get("metric_for_best_model"):
+    data = check(data_args) if is_first_of_machine() else None  # the others get it from that one
+    if data is not None and (chosen := given.get("metric_for_best_model")):
         check_selection(chosen, data.task)
     quiet_loading()
     from ..training import LyraTrainingArguments

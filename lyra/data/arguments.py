@@ -143,6 +143,11 @@ class DataArguments:
         default=False, metadata={"help": "Drop training and validation rows whose sequence is also in a later split."}
     )
 
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder for encoded sequences while a run lasts, on a fast disk. Default: --output_dir."},
+    )
+
     def __post_init__(self):
         check_choices(self)
         for name in ("validation_fraction", "test_fraction"):

@@ -7,9 +7,10 @@ transformers. What is decided on the way is said in `notes`; whatever is wrong r
 row and column.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -311,19 +312,23 @@ def _suffix(given: Any) -> str:
     return "" if given else " (found)"
 
 
-def encode(data: CheckedData) -> Prepared:
-    """Turns sequences into ids."""
+def encode(data: CheckedData, folder: Path | None = None) -> Prepared:
+    """Turns sequences into ids.
+
+    Args:
+        folder: where they are written, and read from when they are needed; by default they are kept in memory.
+    """
     from datasets import DatasetDict
 
     from ..tokenization_lyra import LyraTokenizer
 
     tokenizer = LyraTokenizer(data.alphabet, pair_offset=data.pair_offset)
-    encoded = {split: _encode_split(tokenizer, data, split) for split in SPLITS}
+    encoded = {split: _encode_split(tokenizer, data, split, folder) for split in SPLITS}
     # The labels are in the data set; a second copy, an object per residue, would take most of the memory.
     return Prepared(**vars(data) | {"labels": {}}, tokenizer=tokenizer, dataset=DatasetDict(encoded))
 
 
-def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> "Dataset":
+def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str, folder: Path | None) -> "Dataset":
     from datasets import Dataset, Features, Sequence, Value
     from datasets.table import InMemoryTable
 
@@ -336,7 +341,21 @@ def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> 
     types = {"input_ids": Sequence(Value("uint8")), "labels": label_type, "length": Value("int64")}
     if data.extra_columns:
         types["extra_features"] = Sequence(Value("float32"))
-    schema, batches, start = Features(types).arrow_schema, [], 0
+    schema = Features(types).arrow_schema
+    batches = _encoded_batches(tokenizer, data, split, schema)
+    if folder is None:
+        return Dataset(InMemoryTable(pa.Table.from_batches(batches, schema)), fingerprint=f"{data.sha256[:16]}-{split}")
+    file = folder / f"{split}.arrow"
+    with pa.OSFile(str(file), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return Dataset.from_file(str(file))
+
+
+def _encoded_batches(
+    tokenizer: "LyraTokenizer", data: CheckedData, split: str, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    start = 0
     for block in data.sequences[split].blocks():
         rows = slice(start, start + len(block))
         ids, ends = tokenizer.encode_joined(block)
@@ -347,10 +366,8 @@ def _encode_split(tokenizer: "LyraTokenizer", data: CheckedData, split: str) -> 
         ]
         if data.extra_columns:
             columns.append(_as_arrow(data.extra[split][rows], schema.field("extra_features").type))
-        batches.append(pa.record_batch(columns, schema=schema))
+        yield pa.record_batch(columns, schema=schema)
         start = rows.stop
-    table = pa.Table.from_batches(batches, schema)
-    return Dataset(InMemoryTable(table), fingerprint=f"{data.sha256[:16]}-{split}")
 
 
 def _as_arrow(values: Labels, kind: pa.DataType) -> pa.Array:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import LOCK, compare_fingerprint, file_sha256, read_json, sync, write_json
+from ..files import CACHE, LOCK, compare_fingerprint, file_sha256, read_json, sync, write_json
 
 CHECKPOINTS, MEMBERS, FOLDS = "checkpoints", "members", "folds"
 _TO_REMOVE, _RECORD = ".partial", "metrics.json"
@@ -26,9 +26,7 @@ def check_output(output: Path, resume: bool, resume_from: str | None, overwrite:
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: --output_dir is a file")
-    # An interruption before the first checkpoint leaves these.
-    leftovers = {CHECKPOINTS, LOCK}
-    used = last_checkpoint(output) or (output.is_dir() and {item.name for item in output.iterdir()} - leftovers)
+    used = last_checkpoint(output) or (output.is_dir() and not all(map(_is_leftover, output.iterdir())))
     if used and overwrite and not _is_run(output):
         raise InputError(f"{output}: --overwrite_output_dir replaces a run, and this folder does not hold one")
     if used and not (resume or resume_from or overwrite):
@@ -39,6 +37,11 @@ def check_output(output: Path, resume: bool, resume_from: str | None, overwrite:
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK) or not shutil.disk_usage(parent).free:
         raise InputError(f"{output}: --output_dir cannot be written")
+
+
+def _is_leftover(item: Path) -> bool:
+    """Whether an interruption before the first checkpoint may have left it."""
+    return item.name in (CHECKPOINTS, LOCK) or item.name.startswith(CACHE)
 
 
 def check_members(output: Path, members: int) -> None:

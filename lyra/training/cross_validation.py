@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..data.arguments import DataArguments
+from ..data.cache import Cache
 from ..data.labels import class_text
-from ..data.preparation import CheckedData, check, encode
+from ..data.preparation import CheckedData, check
 from ..errors import InputError, join_quoted
 from ..files import write_then_rename
 from ..inference.loading import load_model
@@ -32,6 +33,7 @@ def cross_validate(
     data_args: DataArguments,
     model_args: ModelArguments,
     args: LyraTrainingArguments,
+    cache: Cache,
     command: str,
     build: Build,
 ) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def cross_validate(
             print(f"\n── fold {name}, {number} of {len(names)}", flush=True)
         fold_training = copy.copy(args)
         fold_training.output_dir, fold_training.resume = str(output / FOLDS / str(number)), True
-        fold = encode(check(fold_args))
+        fold = cache.prepare(fold_args)
         records.append(run_job(fold, fold_args, model_args, fold_training, command, build))
         if main:
             predicted = _read(Path(fold_training.output_dir) / "predictions.csv")
@@ -77,7 +79,7 @@ def cross_validate(
         _write(output / PREDICTIONS, [rows[i] for i in sorted(rows)])
         print("\n── all rows", flush=True)
     folds = CrossValidation(summarise(names, records), held) if main else None
-    return run_job(encode(data), data_args, model_args, args, command, build, folds)
+    return run_job(cache.prepare(data_args, data), data_args, model_args, args, command, build, folds)
 
 
 def fold_names(data: CheckedData, args: DataArguments) -> list[str]:

@@ -219,7 +219,7 @@ class Job:
         settings = {name: getattr(args, name) for name in _SETTINGS}
         fingerprint = {
             "data": self.data.sha256,
-            "data options": _without(asdict(self.data_args), "data", "labels"),
+            "data options": _without(asdict(self.data_args), "data", "labels", "cache_dir"),
             "model settings": _without(asdict(self.model_args), "ensemble", "model_name_or_path"),
             "training settings": settings | {"batch size": global_batch_size(args)},
         }

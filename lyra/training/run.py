@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.arguments import DataArguments
-from ..data.preparation import CheckedData, check, encode
+from ..data.cache import Cache
+from ..data.preparation import CheckedData, check
 from ..errors import InputError
 from ..files import locked
 from ..hub.publishing import publish
@@ -56,12 +57,12 @@ def train(
     if main and args.push_to_hub:
         repository = repository_of(args.hub_model_id or output.absolute().name, args.hub_token)
     args.push_to_hub = False
-    with locked(output) if main else nullcontext():
-        data = check(data_args) if data is None else data
+    with locked(output) if main else nullcontext(), Cache(Path(data_args.cache_dir or output)) as cache:
         if data_args.cross_validate:
-            record = cross_validate(data, data_args, model_args, args, command, build)
+            data = check(data_args) if data is None else data
+            record = cross_validate(data, data_args, model_args, args, cache, command, build)
         else:
-            record = run_job(encode(data), data_args, model_args, args, command, build)
+            record = run_job(cache.prepare(data_args, data), data_args, model_args, args, command, build)
         leave_process_group()
     if repository is not None:
         try:
