@@ -145,7 +145,10 @@ class DataArguments:
 
     cache_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder for encoded sequences while a run lasts, on a fast disk. Default: --output_dir."},
+        metadata={
+            "help": "Folder on a fast disk for encoded sequences and large tables while a run lasts. Default: "
+            "--output_dir, for tables that of the system."
+        },
     )
 
     def __post_init__(self):

@@ -65,9 +65,9 @@ def load_table(args: DataArguments) -> Table:
     """
     path = Path(args.data)
     if path.is_dir():
-        table = _load_folder(path)
+        table = _load_folder(path, args.cache_dir)
     elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
-        table = Table(str(path), *_read_labelled(path), None, file_sha256([path]))
+        table = Table(str(path), *_read_labelled(path, args.cache_dir), None, file_sha256([path]))
     else:
         table = _load_hub(args.data, args.data_config)
     if not table.rows:
@@ -77,7 +77,7 @@ def load_table(args: DataArguments) -> Table:
     return table
 
 
-def _load_folder(folder: Path) -> Table:
+def _load_folder(folder: Path, place: str | None) -> Table:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(file.name.lower().split(".")[0])
@@ -89,7 +89,7 @@ def _load_folder(folder: Path) -> Table:
         raise InputError(
             f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .xlsx, .fasta, also .gz) in it"
         )
-    rows, locations = map(list, zip(*map(_read_labelled, files.values()), strict=True))
+    rows, locations = map(list, zip(*(_read_labelled(file, place) for file in files.values()), strict=True))
     return _joined(str(folder), rows, locations, [*files], file_sha256(files.values()))
 
 
@@ -99,9 +99,9 @@ def _joined(source: str, rows: list[Rows], locations: Sequence[Locations], split
     return Table(source, concatenate(rows), Locations.concatenate(locations), numbers, sha256)
 
 
-def _read_labelled(path: Path) -> tuple[Rows, Locations]:
+def _read_labelled(path: Path, place: str | None) -> tuple[Rows, Locations]:
     """All rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
-    rows, locations = read_table(path)
+    rows, locations = read_table(path, place)
     if table_format(path) is not FORMATS["fasta"]:
         return rows, locations
     pairs = zip(locations, rows, strict=True)

@@ -147,7 +147,7 @@ def _joined(first: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def _strata(labels: Labels, task: Task) -> np.ndarray:
     """The rarest class of each row, also of its residues; of a regression always the same."""
     if task.kind == "regression":
-        return np.zeros(len(labels), np.int64)
+        return np.zeros(len(labels), np.int8)
     if task.per_token:
         found = [_classes(label, task) for label in labels]
         counts = Counter(name for names in found for name in names)
@@ -206,13 +206,13 @@ class _Draw:
 
     def __init__(self, first: np.ndarray, strata: np.ndarray, splits: np.ndarray, split: int, seed: int):
         self.splits, self.split = splits, split
-        self.rows = np.flatnonzero(splits == TRAIN)
-        start = np.empty(len(first), np.int64)
+        self.rows = np.flatnonzero(splits == TRAIN).astype(np.int32)
+        start = np.empty(len(first), np.int32)
         start[first[self.rows][::-1]] = self.rows[::-1]  # the last that is written stays: the first row in training
         start = start[first[self.rows]]
         places = np.arange((start == self.rows).sum())
         np.random.default_rng([seed, split]).shuffle(places)
-        block = np.empty(len(first), np.int64)
+        block = np.empty(len(first), np.int32)
         block[self.rows[start == self.rows][places]] = np.arange(len(places))
         self.block = block[start]
         self.sizes = np.bincount(self.block, minlength=len(places))
@@ -279,6 +279,8 @@ def _quotas(rows: dict[int, int], wanted: int) -> dict[int, int]:
 def check_leaks(splits: np.ndarray, sequences: Strings, labels: Labels, drop: bool, notes: list[str]) -> np.ndarray:
     """The splits, with `drop` those of rows whose sequence is also in a later split replaced by `DROPPED`; such rows,
     and conflicting labels, are added to the notes."""
+    if (sequences.first_equal == np.arange(len(splits))).all():
+        return splits
     used = np.flatnonzero(splits != DROPPED)
     known, number, counts = np.unique(sequences.first_equal[used], return_inverse=True, return_counts=True)
     repeated = used[counts[number] > 1]

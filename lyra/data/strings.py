@@ -82,10 +82,14 @@ class Strings(Sequence[str]):
         of which all that are equal are compared."""
         blocks = [np.fromiter(map(hash, map(str.upper, block)), np.int64, len(block)) for block in self.blocks()]
         hashes = np.concatenate([np.zeros(0, np.int64), *blocks])
-        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-        found = first[inverse]
+        del blocks
+        order = np.argsort(hashes, kind="stable").astype(np.int32)  # enough for two thousand million rows
+        hashes = hashes[order]
+        is_new = np.diff(hashes, prepend=hashes[:1] - 1) != 0
+        found = np.empty_like(order)
+        found[order] = order[is_new][np.cumsum(is_new, dtype=np.int32) - 1]
         repeated = np.flatnonzero(found != np.arange(len(found)))
         if all(a.upper() == b.upper() for a, b in zip(self.take(repeated), self.take(found[repeated]), strict=True)):
             return found
         known: dict[str, int] = {}  # two different texts with one hash, once in 10**6 tables of 10**6 rows
-        return np.array([known.setdefault(text.upper(), index) for index, text in enumerate(self)])
+        return np.array([known.setdefault(text.upper(), index) for index, text in enumerate(self)], np.int32)

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from ..errors import InputError, one_line
 from . import readers, writers
+from .growing import GrowingRows
 from .readers import Batch
-from .rows import Locations, Row, RowLocation, Rows, concatenate
+from .rows import Locations, Row, RowLocation, Rows
 from .writers import RowWriter
 
 
@@ -98,17 +99,20 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[RowLocation, Row]]:
             yield RowLocation(path, next(numbers), line or None), row
 
 
-def read_table(path: str | os.PathLike) -> tuple[Rows, Locations]:
+def read_table(path: str | os.PathLike, place: str | None = None) -> tuple[Rows, Locations]:
     """All rows of a table, and where they are.
+
+    Args:
+        place: folder for a large table while it is in use, as [`GrowingRows`] has it.
 
     Raises:
         InputError: as [`read_rows`].
     """
-    rows, lines = list[Rows](), [np.zeros(0, np.uint32)]
+    rows, lines = GrowingRows(place), [np.zeros(0, np.uint32)]
     for batch in _read(str(path)):
         rows.append(batch.rows)
         lines.append(np.asarray(batch.lines, np.uint32))
-    return concatenate(rows), Locations.of(str(path), np.concatenate(lines))
+    return rows.finish(), Locations.of(str(path), np.concatenate(lines))
 
 
 def _read(path: str) -> Iterator[Batch]:

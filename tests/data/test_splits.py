@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from test_data import complaint, found, write
 
+from lyra.data.schemes import DROPPED, TRAIN
+from lyra.data.splits import check_leaks
+from lyra.data.strings import Strings
+
 RNG = np.random.default_rng(0)
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 
@@ -133,3 +137,9 @@ def test_a_class_that_a_split_lacks_is_said(tmp_path):
     labels = ["x", "y"] * 10 + ["x"] * 5 + ["x", "y"] * 2 + ["x"]
     notes = found(write(tmp_path, {"sequence": sequences(30), "label": labels, "split": splits})).notes
     assert "split: no validation row has class 'y'" in notes and not any("no test row" in note for note in notes)
+
+
+def test_repeated_rows_that_all_are_left_out_are_no_duplicates():
+    splits, notes = np.array([DROPPED, DROPPED, TRAIN], np.int8), []
+    found = check_leaks(splits, Strings.of(["MKT", "mkt", "MKA"]), np.array([1.0, 2.0, 3.0]), False, notes)
+    assert (found == splits).all() and not notes
