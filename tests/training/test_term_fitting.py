@@ -224,7 +224,7 @@ def test_columns_are_those_of_the_model(tmp_path, kind, letters, both_strands):
     sequences = ["".join(RNG.choice(list(letters), 6)) for _ in range(40)]
     data = table(tmp_path, sequences, RNG.normal(size=40))
     term = fit_linear_term(data, "spearman", kind, "none", {"label_mean": 0.0, "label_std": 1.0}, both_strands)
-    ids = torch.tensor(np.stack(data.token_ids("train")))
+    ids = torch.tensor(np.stack(data.token_ids("train"))).long()
     config = {"alphabet": data.tokenizer.alphabet, "num_labels": 1, "hidden_size": 8, "state_size": 4}
     config["reverse_complement"] = both_strands
     model = LyraForSequenceClassification(LyraConfig(**config, **term.fields)).eval()
