@@ -117,9 +117,9 @@ class Cells(Sequence[Any]):
             except pa.ArrowInvalid:  # beyond what a float can hold
                 is_number = np.zeros(len(self), bool)
         odd = ~is_number
-        is_number |= self.map(lambda value: parse_number(value) is not None, bool, odd)
-        read = odd & is_number
-        numbers[read] = self.map(parse_number, float, read)[read]
+        read = self.map(parse_number, object, odd)[odd]
+        is_number[odd] = [number is not None for number in read]
+        numbers[odd] = read.astype(float)  # None becomes NaN
         return numbers, is_number
 
     @property

@@ -27,7 +27,7 @@ class GrowingRows:
     def append(self, rows: Rows) -> None:
         """Adds rows at the end."""
         self._parts.append(rows)
-        self._size += rows.table.nbytes if isinstance(rows, ArrowRows) else 0
+        self._size += rows.values.nbytes if isinstance(rows, ArrowRows) else 0
         if self._size > _LARGE and all(map(_is_text, self._parts)):
             self._write()
 
@@ -45,7 +45,7 @@ class GrowingRows:
             if self._columns is None:
                 self._columns = {name: _TextColumn(self.place) for name in part.names}
             for name, column in self._columns.items():
-                for chunk in part.table[name].chunks:
+                for chunk in part.values[name].chunks:
                     column.append(chunk)
         self._parts, self._size = [], 0
 
@@ -53,7 +53,7 @@ class GrowingRows:
 def _is_text(rows: Rows) -> bool:
     """Whether all cells are texts, as those of CSV files."""
     return isinstance(rows, ArrowRows) and all(
-        pa.types.is_large_string(column.type) and not column.null_count for column in rows.table.columns
+        pa.types.is_large_string(column.type) and not column.null_count for column in rows.values.columns
     )
 
 

@@ -5,12 +5,14 @@ A dictionary for each row would take fifty times the memory of the file.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from .cells import Cells, one_chunk
+from .views import ArrowView, Takeable
 
 _BLOCK = 4096
 
@@ -28,7 +30,7 @@ class RowLocation(NamedTuple):
         return f"{self.path}, row {self.row}" + ("" if self.line is None else f" (line {self.line})")
 
 
-class Locations(Sequence[RowLocation]):
+class Locations(Takeable[RowLocation]):
     """Where rows are, in ten bytes each.
 
     Args:
@@ -62,18 +64,12 @@ class Locations(Sequence[RowLocation]):
     def __len__(self) -> int:
         return len(self.files)
 
-    @overload
-    def __getitem__(self, index: int) -> RowLocation: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Locations": ...
-    def __getitem__(self, index: int | slice) -> "RowLocation | Locations":
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+    def _item(self, index: int) -> RowLocation:
         line = int(self.lines[index])
         return RowLocation(self.paths[self.files[index]], int(self.numbers[index]), line or None)
 
 
-class Rows(Sequence[Row]):
+class Rows(Takeable[Row]):
     """The rows of a table."""
 
     @property
@@ -93,56 +89,22 @@ class Rows(Sequence[Row]):
         """What a function makes of each cell."""
         return ListedRows({name: function(cell) for name, cell in row.items()} for row in self)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Rows": ...
-    def __getitem__(self, index: int | slice) -> "Row | Rows":
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        return self._row(int(index))
 
-    @abstractmethod
-    def _row(self, index: int) -> Row: ...
-
-
-class ArrowRows(Rows):
-    """Rows that all have the same columns.
-
-    Args:
-        table: their cells, a column of one chunk each.
-        indices: of the rows of the table that are meant; all by default.
-    """
-
-    def __init__(self, table: pa.Table, indices: np.ndarray | None = None):
-        self.table, self.indices = table, indices
+class ArrowRows(ArrowView[Row], Rows):
+    """Rows of a table, which all have the same columns."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self.table.column_names)
+        return tuple(self.values.column_names)
 
     def column(self, name: str) -> Cells:
-        if name not in self.table.column_names:
+        if name not in self.values.column_names:
             return Cells([None] * len(self))
-        column = self.table[name]
+        column = self.values[name]
         return Cells(column if self.indices is None else column.take(pa.array(self.indices)))
 
-    def take(self, indices: np.ndarray) -> "ArrowRows":
-        return ArrowRows(self.table, indices if self.indices is None else self.indices[indices])
-
-    def __len__(self) -> int:
-        return len(self.table) if self.indices is None else len(self.indices)
-
     def __iter__(self) -> Iterator[Row]:
-        for start in range(0, len(self), _BLOCK):
-            if self.indices is None:
-                yield from self.table.slice(start, _BLOCK).to_pylist()
-            else:
-                yield from self.table.take(pa.array(self.indices[start : start + _BLOCK])).to_pylist()
-
-    def _row(self, index: int) -> Row:
-        (row,) = self.table.slice(index if self.indices is None else int(self.indices[index]), 1).to_pylist()
-        return row
+        return chain.from_iterable(self.parts(_BLOCK))
 
 
 class ListedRows(Rows):
@@ -167,14 +129,14 @@ class ListedRows(Rows):
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
-    def _row(self, index: int) -> Row:
+    def _item(self, index: int) -> Row:
         return self.rows[index]
 
 
 def concatenate(parts: list[Rows]) -> Rows:
     """One after the other, as columns where all have the same; the list is emptied, as memory has room for one of them
     twice and no more."""
-    tables = [part.table for part in parts if isinstance(part, ArrowRows)]
+    tables = [part.values for part in parts if isinstance(part, ArrowRows)]
     if not tables or len(tables) < len(parts) or any(not table.schema.equals(tables[0].schema) for table in tables):
         return ListedRows(row for part in parts for row in part)
     joined, schema = pa.concat_tables(tables), tables[0].schema

@@ -1,67 +1,39 @@
 """Many texts in the memory of their letters."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import overload
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .views import ArrowView
+
 _BLOCK_ROWS, _BLOCK_LETTERS = 1 << 15, 1 << 24
 
 
-class Strings(Sequence[str]):
-    """Texts, read like a list; a Python string is made only of those that are looked at.
-
-    Args:
-        array: of Arrow's type `large_string`, without nulls.
-        indices: of the texts that are meant; all by default.
-    """
-
-    def __init__(self, array: pa.Array, indices: np.ndarray | None = None):
-        self.array, self.indices = array, indices
+class Strings(ArrowView[str]):
+    """Texts, read like a list: an array of Arrow's type `large_string`, without nulls, or some of it."""
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Strings":
         """What is given, in this form."""
         return texts if isinstance(texts, Strings) else cls(pa.array(list(texts), pa.large_string()))
 
-    def __len__(self) -> int:
-        return len(self.array) if self.indices is None else len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Strings": ...
-    def __getitem__(self, index: int | slice) -> "str | Strings":
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        return self.array[int(index) if self.indices is None else int(self.indices[index])].as_py()
-
     def __iter__(self) -> Iterator[str]:
-        for block in self.blocks():
-            yield from block
-
-    def take(self, indices: np.ndarray) -> "Strings":
-        """Some of them; their letters are not copied."""
-        return Strings(self.array, indices if self.indices is None else self.indices[indices])
+        return chain.from_iterable(self.blocks())
 
     def blocks(self) -> Iterator[list[str]]:
         """All of them, as lists of bounded size."""
-        letters = max(1, (self.array.nbytes - 8 * len(self.array)) // max(1, len(self.array)))
-        size = max(1, min(_BLOCK_ROWS, _BLOCK_LETTERS // letters))
-        for start in range(0, len(self), size):
-            if self.indices is None:
-                yield self.array.slice(start, size).to_pylist()
-            else:
-                yield self.array.take(pa.array(self.indices[start : start + size])).to_pylist()
+        letters = max(1, (self.values.nbytes - 8 * len(self.values)) // max(1, len(self.values)))
+        return self.parts(max(1, min(_BLOCK_ROWS, _BLOCK_LETTERS // letters)))
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """The number of letters of each, `(texts,)`."""
-        lengths = pc.utf8_length(self.array).to_numpy(zero_copy_only=False)
+        lengths = pc.utf8_length(self.values).to_numpy(zero_copy_only=False)
         return lengths if self.indices is None else lengths[self.indices]
 
     @cached_property

@@ -147,12 +147,12 @@ class WordFeatures(_Features):
 def possible_features(data: Prepared, both_strands: bool = False) -> list[Any]:
     """The kinds of features that fit a table: letters at positions, with pairs where few of them vary, where all
     sequences have one length; words where lengths differ, or the sequences of one length look unrelated."""
-    alphabet, ids = data.tokenizer.alphabet, data.token_ids("train")
+    alphabet = data.tokenizer.alphabet
     complements = np.array(token_complements(alphabet)) if both_strands else None
     words = WordFeatures(alphabet, complements)
     if len(np.unique(np.concatenate([data.lengths(split) for split in data.rows]))) > 1:
         return [words]
-    letters = np.stack(ids)
+    letters = np.stack(data.token_ids("train"))
     reference = np.array([np.bincount(column).argmax() for column in letters.T])
     varying = np.flatnonzero(np.ptp(letters, axis=0))
     found: list[Any] = [AlignedFeatures(alphabet, reference, (), complements)]

@@ -91,10 +91,12 @@ class JobTab:
 
     def _connect(self) -> None:
         panel = [self.known, self.state, self.bar, self.stop, self.resume, self.download, self.printed, self.log]
-        panel += [self.timer, *self.results, *self._flagged()]
+        panel += [self.timer, *self.results, *with_info(self.fields)]
         reading, asked = [self.token, self.choice, self.known], list(self.fields.values())
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.start.click(self._start, [self.token, *asked], [self.problem, self.choice, *self._flagged()], **private)
+        self.start.click(
+            self._start, [self.token, *asked], [self.problem, self.choice, *with_info(self.fields)], **private
+        )
         self.choice.change(self._refresh, reading, panel, **private)
         self.timer.tick(self._refresh, reading, panel, **private)
         self.stop.click(self._stop, reading[:2], None, **private)
@@ -126,8 +128,8 @@ class JobTab:
             if folder is not None:
                 shutil.rmtree(folder)
             message = without_folders(str(error), folder, *self._uploads(given))
-            return [as_problem(message), gr.skip(), *self._point_at(message)]
-        return ["", self._choices(token, folder.name), *self._point_at("")]
+            return [as_problem(message), gr.skip(), *point_at(self.fields, message)]
+        return ["", self._choices(token, folder.name), *point_at(self.fields, "")]
 
     def _uploads(self, given: dict[str, Any]) -> list[Path]:
         """The folders of what was uploaded."""
@@ -162,9 +164,9 @@ class JobTab:
         ]
         texts = [gr.update(visible=bool(log)), log, gr.Timer(active=busy)]
         if now == known:
-            return [*shown, gr.skip(), *texts, *[gr.skip()] * (len(self.results) + len(self._flagged()))]
+            return [*shown, gr.skip(), *texts, *[gr.skip()] * (len(self.results) + len(with_info(self.fields)))]
         download = gr.update(visible=job.state == DONE, value=_zipped(job) if job.state == DONE else None)
-        return [*shown, download, *texts, *self.show(job), *self._point_at(job.message)]
+        return [*shown, download, *texts, *self.show(job), *point_at(self.fields, job.message)]
 
     def _describe(self, job: Job) -> str:
         if job.state == WAITING:
@@ -175,12 +177,6 @@ class JobTab:
             return f"**{job.name}** is done, after {job.seconds:.0f} seconds."
         what = "stopped" if job.state == STOPPED else "failed"
         return f"**{job.name}** {what}: {html.escape(job.message)}"
-
-    def _flagged(self) -> list[Any]:
-        return with_info(self.fields)
-
-    def _point_at(self, message: str) -> list[Any]:
-        return point_at(self.fields, message)
 
 
 def with_info(fields: dict[str, Any]) -> list[Any]:

@@ -28,9 +28,7 @@ class ScanTab(JobTab):
         return {
             "model": model_field(self.site),
             "wild_type": gr.Textbox(label="Wild type", lines=4, info="A sequence, or FASTA."),
-            "kind": gr.Radio(
-                ["single changes", "pairs", "combinations at sites"], value="single changes", label="Variants"
-            ),
+            "kind": gr.Radio(list(_KINDS), value=_SINGLES, label="Variants"),
             "positions": gr.Textbox(label="Positions", info="Such as 20-60,75; empty for all."),
             "letters": gr.Textbox(label="Letters", info="To change to, such as AVILMF; empty for all."),
             "sites": gr.Textbox(label="Sites", info="Of combinations, such as 39,40,41,54."),
