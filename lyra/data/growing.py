@@ -28,7 +28,7 @@ class GrowingRows:
         """Adds rows at the end."""
         self._parts.append(rows)
         self._size += rows.values.nbytes if isinstance(rows, ArrowRows) else 0
-        if self._size > _LARGE and all(map(_is_text, self._parts)):
+        if self._size > _LARGE:
             self._write()
 
     def finish(self) -> Rows:
@@ -36,14 +36,18 @@ class GrowingRows:
         if self._columns is None:
             return concatenate(self._parts)
         self._write()
-        return ArrowRows(pa.table({name: column.finish() for name, column in self._columns.items()}))
+        written = ArrowRows(pa.table({name: column.finish() for name, column in self._columns.items()}))
+        return concatenate([written, *self._parts]) if self._parts else written
 
     def _write(self) -> None:
-        """Moves what is in memory to the files."""
+        """Moves what is in memory to the files, if it is text in the same columns."""
+        names = self._parts[0].names if self._columns is None else tuple(self._columns)
+        if not all(_is_text(part) and part.names == names for part in self._parts):
+            return
+        if self._columns is None:
+            self._columns = {name: _TextColumn(self.place) for name in names}
         for part in self._parts:
             assert isinstance(part, ArrowRows)
-            if self._columns is None:
-                self._columns = {name: _TextColumn(self.place) for name in part.names}
             for name, column in self._columns.items():
                 for chunk in part.values[name].chunks:
                     column.append(chunk)

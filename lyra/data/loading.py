@@ -8,27 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, join_quoted, one_line
 from ..files import file_sha256
 from .arguments import DataArguments
+from .growing import GrowingRows
 from .readers import header_fields
 from .rows import ListedRows, Locations, Row, RowLocation, Rows, concatenate
 from .schemes import SPLITS
+from .split_files import SPLIT_NAMES, find_split_files
 from .tables import FORMATS, SUFFIXES, read_rows, read_table, table_format
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass
@@ -67,7 +59,9 @@ def load_table(args: DataArguments) -> Table:
     if path.is_dir():
         table = _load_folder(path, args.cache_dir)
     elif path.exists() or any(suffix in path.name.lower() for suffix in SUFFIXES):
-        table = Table(str(path), *_read_labelled(path, args.cache_dir), None, file_sha256([path]))
+        rows = GrowingRows(args.cache_dir)
+        locations = _read_labelled(path, rows)
+        table = Table(str(path), rows.finish(), locations, None, file_sha256([path]))
     else:
         table = _load_hub(args.data, args.data_config)
     if not table.rows:
@@ -78,36 +72,36 @@ def load_table(args: DataArguments) -> Table:
 
 
 def _load_folder(folder: Path, place: str | None) -> Table:
-    files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(file.name.lower().split(".")[0])
-        if split and file.is_file() and any(suffix in file.name.lower() for suffix in SUFFIXES):
-            if split in files:
-                raise InputError(f"{folder}: two files for the {split} split, {files[split].name} and {file.name}")
-            files[split] = file
-    if "train" not in files:
-        raise InputError(
-            f"{folder}: expected a file train.csv (or .tsv, .jsonl, .parquet, .xlsx, .fasta, also .gz) in it"
-        )
-    rows, locations = map(list, zip(*(_read_labelled(file, place) for file in files.values()), strict=True))
-    return _joined(str(folder), rows, locations, [*files], file_sha256(files.values()))
+    rows, locations, splits = GrowingRows(place), [], list[str]()
+    files = find_split_files(folder)
+    for split, paths in files.items():
+        locations += [_read_labelled(path, rows) for path in paths]
+        splits += [split] * len(paths)
+    return Table(
+        str(folder),
+        rows.finish(),
+        Locations.concatenate(locations),
+        _numbers(splits, locations),
+        file_sha256(chain.from_iterable(files.values())),
+    )
 
 
-def _joined(source: str, rows: list[Rows], locations: Sequence[Locations], splits: Sequence[str], sha256: str) -> Table:
-    """Parts of a table, each a split."""
-    numbers = np.repeat([SPLITS.index(split) for split in splits], [len(part) for part in rows]).astype(np.int8)
-    return Table(source, concatenate(rows), Locations.concatenate(locations), numbers, sha256)
+def _numbers(splits: Sequence[str], parts: Sequence[Sequence[Any]]) -> np.ndarray:
+    """The split of each row, of parts that each belong to one."""
+    return np.repeat([SPLITS.index(split) for split in splits], [len(part) for part in parts]).astype(np.int8)
 
 
-def _read_labelled(path: Path, place: str | None) -> tuple[Rows, Locations]:
-    """All rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
-    rows, locations = read_table(path, place)
+def _read_labelled(path: Path, rows: GrowingRows) -> Locations:
+    """Adds all rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
     if table_format(path) is not FORMATS["fasta"]:
-        return rows, locations
-    pairs = zip(locations, rows, strict=True)
-    return ListedRows(
-        header_fields(str(location), f"{row['id']} {row['description']}") | row for location, row in pairs
-    ), locations
+        return read_table(path, rows)
+    records = GrowingRows()
+    locations = read_table(path, records)
+    pairs = zip(locations, records.finish(), strict=True)
+    rows.append(
+        ListedRows(header_fields(str(location), f"{row['id']} {row['description']}") | row for location, row in pairs)
+    )
+    return locations
 
 
 def _load_hub(name: str, config: str | None) -> Table:
@@ -133,7 +127,7 @@ def _load_hub(name: str, config: str | None) -> Table:
         locations.append(Locations.of(f"{name} ({split})", np.zeros(len(part), np.uint32)))
     content = [[split for split, part in zip(splits, rows, strict=True) for _ in part], [*chain(*rows)]]
     sha256 = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
-    return _joined(name, rows, locations, splits, sha256)
+    return Table(name, concatenate(rows), Locations.concatenate(locations), _numbers(splits, locations), sha256)
 
 
 def _join_labels(table: Table, args: DataArguments, labels: str) -> None:

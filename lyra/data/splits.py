@@ -12,8 +12,9 @@ from .arguments import DataArguments
 from .cells import Cell, is_missing
 from .columns import Columns
 from .labels import IGNORE_INDEX, Labels, class_text, take_labels
-from .loading import SPLIT_NAMES, Table
+from .loading import Table
 from .schemes import DROPPED, SPLIT_SCHEMES, SPLITS, TEST, TRAIN, VALIDATION, Division
+from .split_files import SPLIT_NAMES
 from .strings import Strings
 
 _CODES = {name: SPLITS.index(split) for name, split in SPLIT_NAMES.items()}

@@ -16,7 +16,7 @@ from ..errors import InputError, one_line
 from . import readers, writers
 from .growing import GrowingRows
 from .readers import Batch
-from .rows import Locations, Row, RowLocation, Rows
+from .rows import Locations, Row, RowLocation
 from .writers import RowWriter
 
 
@@ -99,20 +99,17 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[RowLocation, Row]]:
             yield RowLocation(path, next(numbers), line or None), row
 
 
-def read_table(path: str | os.PathLike, place: str | None = None) -> tuple[Rows, Locations]:
-    """All rows of a table, and where they are.
-
-    Args:
-        place: folder for a large table while it is in use, as [`GrowingRows`] has it.
+def read_table(path: str | os.PathLike, rows: GrowingRows) -> Locations:
+    """Adds all rows of a table to others; returns where they are.
 
     Raises:
         InputError: as [`read_rows`].
     """
-    rows, lines = GrowingRows(place), [np.zeros(0, np.uint32)]
+    lines = [np.zeros(0, np.uint32)]
     for batch in _read(str(path)):
         rows.append(batch.rows)
         lines.append(np.asarray(batch.lines, np.uint32))
-    return rows.finish(), Locations.of(str(path), np.concatenate(lines))
+    return Locations.of(str(path), np.concatenate(lines))
 
 
 def _read(path: str) -> Iterator[Batch]:

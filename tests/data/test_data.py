@@ -177,6 +177,49 @@ def test_folders_fasta_and_joined_labels(tmp_path):
     assert found(fasta).task.name == "regression"
 
 
+def parts(tmp_path, *names):
+    """A folder with two rows in each file."""
+    folder = tmp_path / "splits"
+    for number, name in enumerate(names):
+        chosen = slice(2 * number, 2 * number + 2)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        table(tmp_path, VALUES[chosen], SEQUENCES[chosen]).rename(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-2.csv", "train-10.csv", "valid.csv", "test_1.csv"),
+        ("train-00000-of-00002.csv", "train-00001-of-00002.csv", "dev.csv", "test.csv"),
+        ("train/a.csv", "train/b.csv", "val/x.csv", "testing.csv"),
+    ],
+)
+def test_splits_in_several_files(tmp_path, names):
+    prepared = found(parts(tmp_path, *names))
+    sequences = [[*prepared.rows[split].column("sequence")] for split in SPLITS]
+    assert sequences == [SEQUENCES[:4], SEQUENCES[4:6], SEQUENCES[6:8]]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train.csv", "train.tsv"), "two sources of the train split, train.csv and train.tsv"),
+        (("train.csv", "train-1.csv"), "two sources of the train split, train-1.csv and train.csv"),
+        (("train.csv", "valid.csv", "val/1.csv"), "two sources of the validation split, val and valid.csv"),
+        (("train-1.csv", "train_1.tsv"), "two sources of the train split, train-1.csv and train_1.tsv"),
+        (
+            ("train-00000-of-00003.csv", "train-00002-of-00003.csv"),
+            "expected 3 files of the train split, as train-00000-of-00003.csv says, got 2",
+        ),
+        (("train.csv", "test/readme.txt"), "expected tables of the test split in this folder, found none"),
+        (("trains.csv", "test.csv"), "expected a file train.csv"),
+    ],
+)
+def test_files_of_splits_that_do_not_fit(tmp_path, names, message):
+    assert message in complaint(parts(tmp_path, *names))
+
+
 def test_a_hub_data_set(monkeypatch):
     """What `load_dataset` returns is read like a table; the Hub itself is out of reach here."""
     splits = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 9)}

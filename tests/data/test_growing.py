@@ -14,14 +14,33 @@ TABLES = {
 }
 
 
+def read(files, place=None):
+    rows = growing.GrowingRows(place)
+    locations = [location for file in files for location in read_table(file, rows)]
+    return rows.finish(), locations
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_the_rows_are_those_of_a_table_in_memory(tmp_path, monkeypatch, name):
     file = tmp_path / name
     file.write_text(TABLES[name], encoding="utf-8")
-    rows, locations = read_table(file)
+    rows, locations = read([file])
     monkeypatch.setattr(growing, "_LARGE", 0)
-    found, places = read_table(file, str(tmp_path))
+    found, places = read([file], str(tmp_path))
     assert [*found] == [*rows] and [*places] == [*locations] and found.names == rows.names
     last = np.arange(len(rows))[-2:]
     assert [*found.take(last)] == [*rows.take(last)]
     assert [*tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("second", ["sequence,label\nAAA,7\n", "label,sequence\n7,AAA\n", "sequence,other\nAAA,7\n"])
+def test_files_follow_each_other(tmp_path, monkeypatch, second):
+    files = [tmp_path / name for name in ("1.csv", "2.csv", "3.jsonl")]
+    for file, text in zip(files, (TABLES["plain.csv"], second, '{"sequence": "MMM", "label": 2}\n'), strict=True):
+        file.write_text(text, encoding="utf-8")
+    expected = [row for file in files for row in read([file])[0]]
+    for count in (2, 3):
+        monkeypatch.setattr(growing, "_LARGE", 0)
+        rows, locations = read(files[:count], str(tmp_path))
+        assert [*rows] == expected[: 498 + count + 1] and len(locations) == len(rows)
+        assert locations[500].path == str(files[1])
