@@ -26,7 +26,7 @@ class Takeable(Sequence[T]):
     def __getitem__(self, index: slice) -> "Takeable[T]": ...
     def __getitem__(self, index: int | slice) -> "T | Takeable[T]":
         if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+            return self.take(np.arange(*index.indices(len(self))))
         return self._item(int(index))
 
 

@@ -28,7 +28,7 @@ from ..data.rows import ListedRows
 from ..data.strings import Strings
 from ..errors import InputError
 from ..inference.loading import best_device, load_on_device
-from ..inference.logits import logits_of_texts, map_batches
+from ..inference.logits import logits_of_texts, map_batches, to_items
 from ..modeling_lyra import LyraClassificationModel
 from ..tasks import Task
 from ..tokenization_lyra import LyraTokenizer
@@ -129,8 +129,8 @@ def _single(model: LyraClassificationModel) -> LyraClassificationModel:
 def _predict(
     members: Sequence[LyraClassificationModel], tokenizer: LyraTokenizer, sequences: Sequence[str]
 ) -> np.ndarray:
-    values = [logits_of_texts(member, tokenizer, list(sequences)).logits for member in members]
-    return np.stack([np.concatenate(each) for each in values]).astype(float)
+    values = [logits_of_texts(member, tokenizer, sequences).logits for member in members]
+    return np.stack([to_items(each)[:, 0] for each in values]).astype(float)
 
 
 def _predict_linear(
@@ -145,7 +145,7 @@ def _predict_linear(
         return lambda ids: member.read_out(ignored, term(ids, ids != pad))[1]  # type: ignore[misc]
 
     values = [map_batches(logits(member), member, encoded, per_token=False) for member in members]
-    return np.stack([np.concatenate(each) for each in values]).astype(float)
+    return np.stack([to_items(each)[:, 0] for each in values]).astype(float)
 
 
 def fit_surrogate(measured: Measured, seed: int, device: str | None = None, quiet: bool = False) -> CrossValidated:

@@ -71,7 +71,7 @@ def embed(
 def _states(model: LyraPreTrainedModel, tokenizer: LyraTokenizer, chunk: Chunk) -> list[np.ndarray]:
     """The last hidden states of each sequence, `(length, hidden_size)`."""
     encoded = tokenizer.encode_bulk(chunk.texts)
-    return map_batches(lambda ids: model(ids).last_hidden_state, model, encoded, per_token=True)
+    return list(map_batches(lambda ids: model(ids).last_hidden_state, model, encoded, per_token=True))
 
 
 class _Form(NamedTuple):

@@ -1,12 +1,13 @@
 """What a model predicts for sequences: batches of similar length, long sequences streamed."""
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import compress
+from collections.abc import Callable, Sequence
+from itertools import chain, compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from scipy import special
+from tqdm.auto import tqdm
 
 from ..alphabet_lyra import PairAlphabet, get_alphabet
 from ..data.collator import pad
@@ -20,19 +21,33 @@ if TYPE_CHECKING:
     from ..data.preparation import Prepared
 
 _BATCH_POSITIONS = 1 << 16
+_BLOCK = 1 << 14  # sequences that are encoded together
 _LONGEST_WHOLE = 1 << 17  # letters; a longer sequence is streamed
 
 
+# Of each sequence `(labels,)` in one array `(sequences, labels)`, or of a token head `(length, labels)` in a list.
+Arrays = np.ndarray | list[np.ndarray]
+
+
 class Predictions(NamedTuple):
-    """Predictions for some sequences, of each `(labels,)`, or `(length, labels)` of a token head.
+    """Predictions for some sequences: one array `(sequences, labels)`, or of a token head a list of `(length, labels)`.
 
     Attributes:
-        logits: of each sequence, of a regression in label units.
+        logits: of a regression in label units.
         stds: of an ensemble, see [`LyraClassifierOutput`]; else None.
     """
 
-    logits: list[np.ndarray]
-    stds: list[np.ndarray] | None
+    logits: Arrays
+    stds: Arrays | None
+
+    def take(self, span: slice) -> "Predictions":
+        """Those of some sequences."""
+        return Predictions(self.logits[span], None if self.stds is None else self.stds[span])
+
+
+def to_items(arrays: Arrays) -> np.ndarray:
+    """`(items, labels)`, where an item is a sequence, or of a token head a residue."""
+    return arrays if isinstance(arrays, np.ndarray) else np.concatenate(arrays)
 
 
 def compute_logits(
@@ -83,6 +98,24 @@ def logits_of_texts(
     extra_features: np.ndarray | None = None,
 ) -> Predictions:
     """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
+    starts = range(0, len(sequences), _BLOCK)
+    progress = tqdm(starts, desc="predicting", unit_scale=_BLOCK, unit=" rows", leave=False, disable=len(starts) < 2)
+    blocks = []
+    for span in (slice(start, start + _BLOCK) for start in progress):
+        extra = None if extra_features is None else extra_features[span]
+        blocks.append(_run_block(model, tokenizer, list(sequences[span]), extra))
+    labels, has_stds = model.config.num_labels, len(model.members()) > 1
+    if model.per_token:
+        found = [*chain(*blocks)]
+        return Predictions([each[:, :labels] for each in found], [e[:, labels:] for e in found] if has_stds else None)
+    joined = np.concatenate([np.zeros((0, labels * (1 + has_stds)), np.float32), *blocks])
+    return Predictions(joined[:, :labels], joined[:, labels:] if has_stds else None)
+
+
+def _run_block(
+    model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: list[str], extra_features: np.ndarray | None
+) -> Arrays:
+    """Logits, and of an ensemble standard deviations beside them."""
     single = len(get_alphabet(tokenizer.alphabet).members) == 1
     streamable = single and extra_features is None and not MODES[model.config.reverse_complement].averages
     is_whole = [len(sequence) <= _LONGEST_WHOLE or not streamable for sequence in sequences]
@@ -92,21 +125,19 @@ def logits_of_texts(
         return output.logits if output.std is None else torch.cat([output.logits, output.std], dim=-1)
 
     encoded = tokenizer.encode_bulk(compress(sequences, is_whole))
-    batched = iter(map_batches(logits_and_std, model, encoded, model.per_token, extra_features))
-    results = [
-        next(batched) if whole else _stream_whole(model, sequence)
-        for sequence, whole in zip(sequences, is_whole, strict=True)
-    ]
-    check_finite(results)
-    labels = model.config.num_labels
-    logits = [result[..., :labels] for result in results]
-    return Predictions(logits, None if len(model.members()) == 1 else [result[..., labels:] for result in results])
+    found = map_batches(logits_and_std, model, encoded, model.per_token, extra_features)
+    if not all(is_whole):
+        batched = iter(found)
+        each = zip(sequences, is_whole, strict=True)
+        found = [next(batched) if whole else _stream_whole(model, sequence) for sequence, whole in each]
+        found = found if model.per_token else np.stack(found)
+    check_finite([found] if isinstance(found, np.ndarray) else found)
+    return found
 
 
-def check_finite(predictions: Iterable[np.ndarray]) -> None:
+def check_finite(predictions: list[np.ndarray]) -> None:
     """Raises InputError if predictions are not finite, as after a training that diverged."""
-    flat = [each.ravel() for each in predictions]  # at once, as there may be millions of single numbers
-    if flat and not np.isfinite(np.concatenate(flat)).all():
+    if not all(np.isfinite(each).all() for each in predictions):
         raise InputError("the model's predictions are not finite numbers; it diverged in training or is damaged")
 
 
@@ -128,17 +159,22 @@ def map_batches(
     encoded: list[np.ndarray],
     per_token: bool,
     extra_features: np.ndarray | None = None,
-) -> list[np.ndarray]:
+) -> Arrays:
     """Applies a function of `input_ids`, and where they are given of `extra_features`, to batches of similar length;
     returns the results in the given order."""
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
-    results: list[np.ndarray | None] = [None] * len(encoded)
-    while order:
-        size = max(1, _BATCH_POSITIONS // len(encoded[order[0]]))
-        batch, order = order[:size], order[size:]
+    if not encoded:
+        return []
+    lengths = np.array([max(1, len(ids)) for ids in encoded])
+    order, start, outputs = np.argsort(-lengths, kind="stable"), 0, []
+    while start < len(order):
+        batch = order[start : start + max(1, _BATCH_POSITIONS // lengths[order[start]])]
         input_ids = pad([encoded[i] for i in batch], model.config.pad_token_id).to(model.device)
         extra = [] if extra_features is None else [torch.from_numpy(extra_features[batch]).to(model.device)]
         output = function(input_ids, *extra).float().cpu().numpy()
-        for i, result in zip(batch, output, strict=True):
-            results[i] = result[: len(encoded[i])] if per_token else result
-    return results  # type: ignore[return-value]
+        outputs.append([row[: len(encoded[i])] for i, row in zip(batch, output, strict=True)] if per_token else output)
+        start += len(batch)
+    back = np.argsort(order)
+    if per_token:
+        rows = [*chain(*outputs)]
+        return [rows[i] for i in back]
+    return np.concatenate(outputs)[back]

@@ -10,7 +10,7 @@ from ..conformal import find_classes, find_labels, find_limits
 from ..data.rows import Row, RowLocation
 from ..errors import InputError
 from ..tasks import TASKS
-from .logits import Predictions, to_values
+from .logits import Arrays, Predictions, to_items, to_values
 
 
 def prediction_columns(
@@ -35,12 +35,8 @@ def prediction_columns(
     if level is not None and config.calibration is None:
         raise InputError("--interval: the model has no intervals; it was not calibrated in training")
     sizes = [len(each) if per_token else 1 for each in predictions.logits]
-    flat = np.concatenate([each.reshape(-1, len(names)) for each in predictions.logits])
-    stds = (
-        None
-        if predictions.stds is None
-        else np.concatenate([each.reshape(-1, len(names)) for each in predictions.stds])
-    )
+    flat = to_items(predictions.logits)
+    stds = None if predictions.stds is None else to_items(predictions.stds)
     columns: dict[str, Any] = {}
     kind = kind_of(config)
     values, stem = to_values(kind, flat), "probability"
@@ -101,8 +97,8 @@ _ADDERS = {"regression": _limits, "classification": _set_of_classes, "multilabel
 
 def added_columns(config: LyraConfig, per_token: bool, level: float | None = None) -> list[str]:
     """The names of [`prediction_columns`]."""
-    zeros = np.zeros((1, config.num_labels) if per_token else config.num_labels)
-    predictions = Predictions([zeros], [zeros] if config.ensemble_size > 1 else None)
+    zeros: Arrays = [np.zeros((1, config.num_labels))] if per_token else np.zeros((1, config.num_labels))
+    predictions = Predictions(zeros, zeros if config.ensemble_size > 1 else None)
     return list(prediction_columns(predictions, config, per_token, level)[0])
 
 

@@ -12,7 +12,7 @@ from ..conformal import LEVELS, assess, confidences, expected_calibration_error,
 from ..data.labels import IGNORE_INDEX
 from ..data.preparation import Prepared
 from ..errors import InputError
-from ..inference.logits import Predictions, logits_of_split, to_values
+from ..inference.logits import Predictions, logits_of_split, to_items, to_values
 from ..modeling_lyra import LyraClassificationModel
 
 LEVEL = 0.9  # that records and cards are about
@@ -35,9 +35,8 @@ class Held(NamedTuple):
 
 def hold(data: Prepared, split: str, predictions: Predictions) -> Held:
     """The predictions for a split, as calibration needs them."""
-    join = np.concatenate if data.task.per_token else np.stack
-    stds = None if predictions.stds is None else join(predictions.stds).astype(float)
-    return Held(to_values(data.task.kind, join(predictions.logits).astype(float)), stds, data.label_array(split))
+    stds = None if predictions.stds is None else to_items(predictions.stds).astype(float)
+    return Held(to_values(data.task.kind, to_items(predictions.logits).astype(float)), stds, data.label_array(split))
 
 
 @torch.no_grad()
@@ -47,8 +46,7 @@ def scale_logits(model: LyraClassificationModel, data: Prepared) -> list[float] 
     kind = data.task.kind
     if kind == "regression":
         return None
-    join = np.concatenate if data.task.per_token else np.stack
-    logits = join(logits_of_split(model, data, "validation").logits).astype(float)
+    logits = to_items(logits_of_split(model, data, "validation").logits).astype(float)
     labels = data.label_array("validation")
     if kind == "classification":
         temperatures = [_temperature(kind, logits, labels)]

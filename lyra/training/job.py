@@ -18,7 +18,7 @@ from ..data.preparation import Prepared
 from ..errors import InputError
 from ..files import compare_fingerprint, read_json
 from ..inference.loading import load_model
-from ..inference.logits import logits_of_split
+from ..inference.logits import logits_of_split, to_items
 from ..metrics import check_selection, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
 from .arguments import ModelArguments
@@ -36,7 +36,7 @@ from .diagnosis import find_problems
 from .linear import fit_linear
 from .linear_term import LinearTerm, fit_linear_term
 from .model import Build, build_model, label_fields
-from .record import check_new_columns, run_record, stack, write_run
+from .record import check_new_columns, run_record, write_run
 from .running import best_epoch, run_trainer
 from .trainer import LyraTrainingArguments, build_trainer
 
@@ -257,7 +257,7 @@ class Job:
             record["calibration"] = {"temperature": temperature} | calibration
         if folds is not None:
             record["cross_validation"] = folds.record
-        record["warnings"] = find_problems(data, record, stack(data, predictions[data.scored[-1]].logits))
+        record["warnings"] = find_problems(data, record, to_items(predictions[data.scored[-1]].logits))
         record["seconds_per_1000_predictions"] = round(per_thousand, 4)
         record["seconds"] = round(time.monotonic() - self.started, 1)
         write_run(output, model, data, predictions.get("test"), record, history)

@@ -16,7 +16,7 @@ import torch
 from scipy import optimize, sparse, special
 
 from ..data.preparation import Prepared
-from ..inference.logits import map_batches
+from ..inference.logits import map_batches, to_items
 from ..losses_lyra import head_losses, reduce_losses, to_label_units, to_training_scale
 from ..metrics import METRICS, greater_is_better
 from ..modeling_lyra import LyraClassificationModel
@@ -156,7 +156,7 @@ def _latent(
     function: Callable[[torch.Tensor], torch.Tensor], model: LyraClassificationModel, data: Prepared, split: str
 ) -> torch.Tensor:
     found = map_batches(function, model, data.tokenizer.encode_bulk(data.sequences[split]), per_token=False)
-    return torch.from_numpy(np.stack(found))
+    return torch.from_numpy(to_items(found))
 
 
 @torch.no_grad()

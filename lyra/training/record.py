@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..data.tables import TableWriter
 from ..errors import InputError
 from ..files import move_into
 from ..hub.card import example_sequences, model_card
-from ..inference.logits import Predictions
+from ..inference.logits import Predictions, to_items
 from ..inference.outputs import added_columns, extend_row, prediction_columns
 from ..metrics import METRICS
 from ..modeling_lyra import LyraClassificationModel
@@ -52,11 +51,6 @@ def _columns(data: Prepared) -> list[str]:
     return list(data.rows[data.scored[-1]].names)
 
 
-def stack(data: Prepared, logits: list[np.ndarray]) -> np.ndarray:
-    """Logits `(items, outputs)`, where an item is a sequence or a residue, as [`Prepared.label_array`] has them."""
-    return np.concatenate(logits) if data.task.per_token else np.stack(logits)
-
-
 def run_record(
     data: Prepared,
     data_args: DataArguments,
@@ -71,7 +65,7 @@ def run_record(
         predictions: for the splits that are scored.
     """
     scores = {
-        split: compute_metrics(data.task.kind, stack(data, each.logits), data.label_array(split), data.task.names)
+        split: compute_metrics(data.task.kind, to_items(each.logits), data.label_array(split), data.task.names)
         for split, each in predictions.items()
     }
     return {
@@ -160,7 +154,7 @@ def write_run(
     plot = None
     if predictions is not None:
         _write_predictions(partial / "predictions.csv", model, data, predictions)
-        plot = plot_test(partial / "plots", data, stack(data, predictions.logits), record)
+        plot = plot_test(partial / "plots", data, to_items(predictions.logits), record)
         plot = plot and f"plots/{plot}"
     reliability = plot_calibration(partial / "plots", data.task.kind, record)
     example = example_sequences(data.tokenizer.alphabet, data.tokenizer.pair_offset, model.config.linear_length)
@@ -172,16 +166,15 @@ def write_run(
 
 
 def _write_predictions(file: Path, model: LyraClassificationModel, data: Prepared, predictions: Predictions) -> None:
-    added = prediction_columns(predictions, model.config, data.task.per_token)
+    blank, rows = dict.fromkeys(_columns(data)), data.rows["test"]
     with TableWriter(file) as writer:
-        blank = dict.fromkeys(_columns(data))
-        rows = (blank | row | new for row, new in zip(data.rows["test"], added, strict=True))
-        while part := list(islice(rows, _PART)):
-            writer.write(part)
+        for span in (slice(start, start + _PART) for start in range(0, len(rows), _PART)):
+            added = prediction_columns(predictions.take(span), model.config, data.task.per_token)
+            writer.write([blank | row | new for row, new in zip(rows[span], added, strict=True)])
 
 
 def plot_test(folder: Path, data: Prepared, values: np.ndarray, record: dict[str, Any]) -> str | None:
-    """Plots the predictions for the test rows, as [`stack`] has them; returns the name of the first file, if any."""
+    """Plots the predictions for the test rows, as [`to_items`] has them; returns the name of the first file, if any."""
     labels, names = data.label_array("test"), data.task.names
     if data.task.kind == "regression":
         return _plot_regression(folder, data, values, labels.reshape(values.shape), record)

@@ -115,7 +115,7 @@ class Effects:
             added |= {f"epistasis{end}": column for end, column in zip(self._ends, of_values.T, strict=True)}
             if self.has_latents:
                 added |= {f"latent_epistasis{end}": c for end, c in zip(self._ends, of_latents.T, strict=True)}
-        predictions = Predictions(list(scores.logits), None if scores.stds is None else list(scores.stds))
+        predictions = Predictions(scores.logits, scores.stds)
         rows = prediction_columns(predictions, self.model.config, per_token=False, level=self.interval)
         return [
             {name.replace("std", "prediction_sd", 1) if name.startswith("std") else name: v for name, v in row.items()}

@@ -15,7 +15,7 @@ from ..data.tables import TableWriter, join_tables, output_format
 from ..data.writers import join_bytes
 from ..errors import InputError
 from ..inference.loading import load_on_device
-from ..inference.logits import logits_of_texts
+from ..inference.logits import logits_of_texts, to_items
 from ..inference.parts import fingerprint_of, write_in_parts
 from ..modeling_lyra import LyraClassificationModel
 from ..tokenization_lyra import LyraTokenizer
@@ -63,7 +63,7 @@ class GenomeModel:
         """The values of each distinct window, `(outputs,)`."""
         distinct = list(dict.fromkeys(windows))
         texts = distinct + [self.alphabet.reverse_complement(window) for window in distinct] * self.both
-        logits = np.stack(logits_of_texts(self.model, self.tokenizer, texts).logits)
+        logits = to_items(logits_of_texts(self.model, self.tokenizer, texts).logits)
         values = self.read_out.values(logits).reshape(-1, len(distinct), len(self.read_out.outputs))
         return dict(zip(distinct, values.mean(axis=0), strict=True))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..inference.logits import check_finite, map_batches
+from ..inference.logits import check_finite, map_batches, to_items
 from ..modeling_lyra import LyraClassificationModel
 from ..tokenization_lyra import LyraTokenizer
 
@@ -36,7 +36,7 @@ def score(model: LyraClassificationModel, tokenizer: LyraTokenizer, sequences: l
         output = model(input_ids)
         return torch.cat([output.logits, output.latents, *([] if output.std is None else [output.std])], dim=-1)
 
-    found = np.stack(map_batches(run, model, tokenizer.encode_bulk(sequences), per_token=False))
+    found = to_items(map_batches(run, model, tokenizer.encode_bulk(sequences), per_token=False))
     check_finite([found])
     logits, latents, *stds = np.split(found, found.shape[1] // model.config.num_labels, axis=1)
     return Scores(logits, stds[0] if stds else None, latents)

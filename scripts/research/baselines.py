@@ -15,7 +15,7 @@ from reference_models import build_cnn, build_transformer
 from lyra import LyraConfig
 from lyra.data import DataArguments, Prepared, prepare
 from lyra.errors import InputError
-from lyra.inference.logits import logits_of_split, to_values
+from lyra.inference.logits import logits_of_split, to_items, to_values
 from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.linear import FittedBaseline, fit_linear
@@ -64,7 +64,7 @@ def _fit_term(data: Prepared, metric: str, seed: int) -> FittedBaseline | None:
     model = build_model(settings, data, lambda head, config: head(_smallest(config)), term).eval()
     term.share_out(model, 0.0)
     before = time.monotonic()
-    logits = {s: np.stack(logits_of_split(model, data, s).logits) for s in ("validation", "test")}
+    logits = {s: to_items(logits_of_split(model, data, s).logits) for s in ("validation", "test")}
     per_thousand = 1000 * (time.monotonic() - before) / sum(map(len, logits.values()))
     scores = {
         split: compute_metrics(data.task.kind, each, data.label_array(split), data.task.names)

@@ -30,11 +30,11 @@ from lyra.hub import example_sequences, model_card
 from lyra.hub.card import SCORED_ONCE
 from lyra.hub.code import LICENSE
 from lyra.inference import load_model
-from lyra.inference.logits import logits_of_split
+from lyra.inference.logits import logits_of_split, to_items
 from lyra.recipes import RECIPES
 from lyra.scoring import compute_metrics
 from lyra.training import LyraTrainingArguments, ModelArguments, train
-from lyra.training.record import plot_calibration, plot_test, stack
+from lyra.training.record import plot_calibration, plot_test
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -277,14 +277,13 @@ def write_card(task: dict[str, Any], data_dir: Path) -> None:
     model, tokenizer = load_model(str(target))
     fold = next((fold for fold in folds_of(task) if fold and _is_fold(record, fold)), None)
     data = load_task(task, fold, data_dir)
-    logits = logits_of_split(model, data, "test").logits
-    stacked = stack(data, logits)
-    scores = compute_metrics(data.task.kind, stacked, data.label_array("test"), data.task.names)
+    logits = to_items(logits_of_split(model, data, "test").logits)
+    scores = compute_metrics(data.task.kind, logits, data.label_array("test"), data.task.names)
     if abs(scores[task["metric"]] - record["test"][task["metric"]]) > 1e-4:
         raise InputError(f"{target}: test {task['metric']} {scores[task['metric']]}, its record says otherwise")
     shutil.rmtree(target / "plots", ignore_errors=True)
     (target / "plots").mkdir()
-    plot = plot_test(target / "plots", data, stacked, record)
+    plot = plot_test(target / "plots", data, logits, record)
     reliability = plot_calibration(target / "plots", data.task.kind, record)
     example = example_sequences(tokenizer.alphabet, tokenizer.pair_offset, model.config.linear_length)
     plots = plot and f"plots/{plot}", reliability

@@ -86,11 +86,12 @@ def test_long_sequences_and_streams(tiny, tmp_path, monkeypatch):
     ensemble = LyraForSequenceClassification.as_ensemble(members(tiny, num_labels=1))
     with pytest.raises(ValueError, match="a single model"):
         stream(ensemble, ["MK"])
-    whole = compute_logits(ensemble, LyraTokenizer(), ["MKTAYIAK"])
+    sequences = ["MKTAYIAK", "MKT", "KTAYIA"]
+    whole = compute_logits(ensemble, LyraTokenizer(), sequences)
     monkeypatch.setattr("lyra.inference.logits._LONGEST_WHOLE", 4)
-    streamed = compute_logits(ensemble, LyraTokenizer(), ["MKTAYIAK"])
-    np.testing.assert_allclose(streamed.logits[0], whole.logits[0], rtol=1e-5)
-    np.testing.assert_allclose(streamed.stds[0], whole.stds[0], rtol=1e-4)
+    streamed = compute_logits(ensemble, LyraTokenizer(), sequences)
+    np.testing.assert_allclose(streamed.logits, whole.logits, rtol=1e-5)
+    np.testing.assert_allclose(streamed.stds, whole.stds, rtol=1e-4)
 
 
 @pytest.fixture
