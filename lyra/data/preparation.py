@@ -9,7 +9,6 @@ row and column.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +116,22 @@ class Prepared(CheckedData):
         values = column.to_numpy().copy()  # Arrow's memory cannot be written
         return values.reshape(-1, self.task.num_outputs) if self.task.num_outputs > 1 else values
 
-    def token_ids(self, split: str) -> list[np.ndarray]:
-        """The ids of each sequence of a split."""
-        ids: list[np.ndarray] = []
+    def joined_ids(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The ids of a split in parts: of one sequence after the other, and the bounds of these, `(sequences + 1,)`."""
         for chunk in self.dataset[split].data["input_ids"].chunks:
-            values, ends = chunk.values.to_numpy(), chunk.offsets.to_numpy()
-            ids += [values[start:end] for start, end in pairwise(ends.tolist())]
-        return ids
+            yield chunk.values.to_numpy(), chunk.offsets.to_numpy()
+
+    def token_ids(self, split: str, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """The ids of each sequence of a split, or of some rows of it."""
+        parts = [*self.joined_ids(split)]
+        firsts = np.cumsum([0, *(len(bounds) - 1 for _, bounds in parts)])
+        rows = np.arange(firsts[-1]) if rows is None else rows
+        which = np.searchsorted(firsts, rows, side="right") - 1
+        found = []
+        for part, place in zip(which.tolist(), (rows - firsts[which]).tolist(), strict=True):
+            ids, bounds = parts[part]
+            found.append(ids[bounds[place] : bounds[place + 1]])
+        return found
 
     def lengths(self, split: str) -> np.ndarray:
         """The number of ids of each sequence of a split."""

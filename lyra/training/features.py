@@ -1,7 +1,7 @@
 """What a linear term sees of sequences, as sparse matrices with a column for each row of its weights."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -112,36 +112,41 @@ class WordFeatures(_Features):
         self.fields = {"linear_term": self.name, "linear_length": None, "linear_sites": None}
 
     def _of_strand(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
-        return sparse.hstack([self._counts(ids, k) for k in range(1, self.longest + 1)]).tocsr()
+        tokens, digits = _distinct(np.concatenate(ids))
+        sizes = np.array([len(each) for each in ids])
+        return sparse.hstack([self._counts(tokens, digits, sizes, k) for k in range(1, self.longest + 1)]).tocsr()
 
-    def _counts(self, ids: Sequence[np.ndarray], k: int) -> sparse.csr_matrix:
-        tokens = len(self._vectors)
-        codes = [self._codes(each, k, tokens) for each in ids]
-        sizes = np.array([len(each) for each in codes])
-        words, which = np.unique(np.concatenate(codes), return_inverse=True)
-        rows = np.repeat(np.arange(len(ids)), sizes)
-        weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
-        counts = sparse.csr_matrix((weights, (rows, which)), shape=(len(ids), len(words)))
-        return counts @ self._meanings(words, k)
-
-    @staticmethod
-    def _codes(ids: np.ndarray, k: int, tokens: int) -> np.ndarray:
-        codes = np.zeros(max(0, len(ids) - k + 1), dtype=np.int64)
+    def _counts(self, tokens: np.ndarray, digits: np.ndarray, sizes: np.ndarray, k: int) -> sparse.csr_matrix:
+        """Of words of length k in sequences of these sizes, which follow each other in `tokens[digits]`."""
+        count = max(0, len(digits) - k + 1)
+        codes, within = np.zeros(count, np.int64), np.ones(len(digits), bool)
         for place in range(k):
-            codes = codes * tokens + ids[place : place + len(codes)]
-        return codes
+            codes = codes * len(tokens) + digits[place : place + count]
+        for place in range(1, k):
+            within[np.cumsum(sizes)[:-1] - place] = False  # a word from there would reach into the next sequence
+        codes, sizes = codes[within[:count]], np.maximum(sizes - k + 1, 0)
+        words, columns = _distinct(codes)
+        weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        entries = weights, columns, starts
+        return sparse.csr_matrix(entries, shape=(len(sizes), len(words))) @ self._meanings(tokens, words, k)
 
-    def _meanings(self, words: np.ndarray, k: int) -> sparse.csr_matrix:
+    def _meanings(self, tokens: np.ndarray, words: np.ndarray, k: int) -> sparse.csr_matrix:
         """Words of tokens as words of letters, `(words, letters^k)`: one of which an ambiguous letter makes several."""
-        tokens = len(self._vectors)
-        blocks = []
+        vectors, blocks = self._vectors[tokens], []
         for part in np.array_split(words, max(1, len(words) // 1000)):
             meaning = np.ones((len(part), 1))
             for place in reversed(range(k)):
-                letters = self._vectors[part // tokens**place % tokens]
+                letters = vectors[part // len(tokens) ** place % len(tokens)]
                 meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), -1)
             blocks.append(sparse.csr_matrix(meaning))
         return sparse.vstack(blocks).tocsr()
+
+
+def _distinct(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`np.unique` of small integers with its inverse, without sorting."""
+    present = np.bincount(codes, minlength=1) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[codes]
 
 
 def possible_features(data: Prepared, both_strands: bool = False) -> list[Any]:
@@ -152,15 +157,24 @@ def possible_features(data: Prepared, both_strands: bool = False) -> list[Any]:
     words = WordFeatures(alphabet, complements)
     if len(np.unique(np.concatenate([data.lengths(split) for split in data.rows]))) > 1:
         return [words]
-    letters = np.stack(data.token_ids("train"))
-    reference = np.array([np.bincount(column).argmax() for column in letters.T])
-    varying = np.flatnonzero(np.ptp(letters, axis=0))
+    counts = _letter_counts(data)
+    reference, varying = counts.argmax(axis=1), np.flatnonzero((counts > 0).sum(axis=1) > 1)
     found: list[Any] = [AlignedFeatures(alphabet, reference, (), complements)]
     if len(varying) > 1 and len(varying) * (len(varying) - 1) // 2 <= MOST_PAIRS:
         found.append(AlignedFeatures(alphabet, reference, varying, complements))
-    if np.mean(letters != reference) > _UNALIGNED and len(get_alphabet(alphabet).members) == 1:
+    if 1 - counts.max(axis=1).sum() / counts.sum() > _UNALIGNED and len(get_alphabet(alphabet).members) == 1:
         found.append(words)
     return found
+
+
+def _letter_counts(data: Prepared) -> np.ndarray:
+    """How many training sequences, which all have one length, have a token at a position, `(length, tokens)`."""
+    length, tokens = int(data.lengths("train")[0]), len(data.tokenizer)
+    counts, codes = np.zeros(length * tokens, np.int64), np.arange(length) * tokens
+    for ids, bounds in data.joined_ids("train"):
+        for first, last in pairwise([*bounds[:-1:_PART_ROWS], bounds[-1]]):
+            counts += np.bincount((ids[first:last].reshape(-1, length) + codes).ravel(), minlength=len(counts))
+    return counts.reshape(length, tokens)
 
 
 def standardised(data: Prepared, split: str) -> np.ndarray:

@@ -28,6 +28,7 @@ from .ridge import PENALTIES, LinearModels, Prior, fit_ridge, folds_of, mean_var
 
 _SEED = 0  # the members of an ensemble have one term
 _MOST_ROWS = 10_000  # to choose by
+_MOST_ENTRIES = 1 << 25  # of the features of the rows that the chosen term is fitted to; 400 MB
 _FEWEST_FOR_CURVE = 200
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _STRONGER = (1.0, 3.0)  # penalties under a curve, over that of the plain term
@@ -129,7 +130,10 @@ class LinearTerm:
         """One line for the screen."""
         chosen = self.chosen
         curve = {"free": ", with a curve", "monotone": ", with a curve that only rises"}.get(chosen["curve"], "")
-        return f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}"
+        return (
+            f"{chosen['features']}, prior {chosen['prior']}, penalty {chosen['penalty']:.2g}{curve}; "
+            f"fitted to {chosen['rows']} rows"
+        )
 
 
 def best_share(losses: np.ndarray) -> float:
@@ -155,7 +159,7 @@ def _of_term(model: LyraClassificationModel, data: Prepared, split: str) -> torc
 def _latent(
     function: Callable[[torch.Tensor], torch.Tensor], model: LyraClassificationModel, data: Prepared, split: str
 ) -> torch.Tensor:
-    found = map_batches(function, model, data.tokenizer.encode_bulk(data.sequences[split]), per_token=False)
+    found = map_batches(function, model, data.token_ids(split), per_token=False)
     return torch.from_numpy(to_items(found))
 
 
@@ -195,8 +199,9 @@ def fit_linear_term(
         both_strands: whether the model averages both strands of DNA.
     """
     metric = data.task.spec.selected_by if metric == "loss" else metric
-    labels, ids = data.label_values("train"), data.token_ids("train")
-    rows = np.random.default_rng(_SEED).permutation(len(ids))[:_MOST_ROWS]
+    labels = data.label_values("train")
+    order = np.random.default_rng(_SEED).permutation(len(labels))
+    rows = order[:_MOST_ROWS]
     fold = _folds(data, rows)
     if fold.max() == 0:
         return None
@@ -207,7 +212,7 @@ def fit_linear_term(
     for features in possible_features(data, both_strands):
         if wanted not in ("auto", features.name):
             continue
-        X = features.matrix([ids[i] for i in rows])
+        X = features.matrix(data.token_ids("train", rows))
         if not X.nnz:
             continue
         priors = possible_priors(data.tokenizer.alphabet, features)
@@ -225,7 +230,8 @@ def fit_linear_term(
     curve_penalty = None
     if data.task.kind == "regression" and curve != "none" and len(rows) >= _FEWEST_FOR_CURVE:
         curve_penalty = _choose_curve(best, fold, score)
-    return _fit(data, best, curve_penalty, fields, labels, ids)
+    affordable = max(len(rows), _MOST_ENTRIES * len(rows) // best.X.nnz)
+    return _fit(data, best, curve_penalty, fields, np.sort(order[:affordable]))
 
 
 def _with_numbers(prior: Prior, X: sparse.csr_matrix, count: int) -> Prior:
@@ -238,12 +244,11 @@ def _fit(
     best: Choice,
     curve_penalty: float | None,
     fields: dict[str, Any],
-    labels: np.ndarray,
-    ids: list[np.ndarray],
+    rows: np.ndarray,
 ) -> LinearTerm:
-    """The chosen term, fitted to all training rows."""
-    numbers = standardised(data, "train")
-    X, targets = beside(best.features.matrix(ids), numbers), _targets(data, labels, fields)
+    """The chosen term, fitted to these training rows."""
+    labels, numbers = data.label_values("train")[rows], standardised(data, "train")[rows]
+    X, targets = beside(best.features.matrix(data.token_ids("train", rows)), numbers), _targets(data, labels, fields)
     ridge = fit_ridge(X, targets, best.prior, (best.penalty,))
     weights, intercepts, curves = ridge.weights[0], ridge.intercepts[0], None
     if curve_penalty is not None:
@@ -252,7 +257,7 @@ def _fit(
         intercepts = np.array([each.intercept for each in bent])
         curves = {name: np.stack([each.curve[name] for each in bent]) for name in bent[0].curve}
     if data.task.kind != "regression":
-        fold = _folds(data, np.arange(len(labels)))
+        fold = _folds(data, rows)
         (held_out,) = _cross_fit(X, targets, fold, best.prior, (best.penalty,))
         slopes, shifts = _calibrate(held_out, labels, data.task.kind, fields.get("class_weights"))
         weights, intercepts = weights * slopes, intercepts * slopes + shifts
@@ -267,6 +272,7 @@ def _fit(
             "features": best.features.name,
             "prior": best.prior_name,
             "penalty": round(best.penalty, 8),
+            "rows": len(rows),
             "curve": None if curves is None else best.curve,
             "cross_validation": round(float(best.score), 4) if np.isfinite(best.score) else None,
         },
@@ -318,7 +324,8 @@ def _fit_curves(
     found = []
     for output, target in enumerate(targets.T):
         present, start = ~np.isnan(target), (ridge.causes[0, :, output], ridge.intercepts[0, output])
-        found.append(fit_curve(X[present], target[present], best.prior, penalty, *start, best.curve == "monotone"))
+        part = X if present.all() else X[present]
+        found.append(fit_curve(part, target[present], best.prior, penalty, *start, best.curve == "monotone"))
     return found
 
 

@@ -53,7 +53,8 @@ def fit_ridge(
     outputs = []
     for target in targets.T:
         present = ~np.isnan(target)
-        outputs.append(_fit_output(X[present], target[present], prior, penalties))
+        part = X if present.all() else X[present]
+        outputs.append(_fit_output(part, target[present], prior, penalties))
     return LinearModels(*(np.stack(each, axis=-1) for each in zip(*outputs, strict=True)))
 
 

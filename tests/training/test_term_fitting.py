@@ -237,6 +237,23 @@ def test_columns_are_those_of_the_model(tmp_path, kind, letters, both_strands):
 # ── Runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_a_very_large_table_is_sampled(tmp_path, monkeypatch, kind):
+    sequences = variants(rows=400)
+    values = additive(sequences)
+    data = table(tmp_path, sequences, values if kind == "regression" else np.where(values > 0, "high", "low"))
+    monkeypatch.setattr("lyra.training.linear_term._MOST_ROWS", 100)
+    settings = label_fields(ModelArguments(), data)
+    fitted = {}
+    for entries in (1 << 25, 1000, 1):
+        monkeypatch.setattr("lyra.training.linear_term._MOST_ENTRIES", entries)
+        term = fit_linear_term(data, data.task.spec.selected_by, "positions", "none", settings)
+        fitted[entries] = term.chosen["rows"]
+        assert np.isfinite(term.weights).all()
+    assert fitted[1 << 25] == len(data.rows["train"]) > fitted[1000] > fitted[1] == 100
+    assert "fitted to 100 rows" in term.describe()
+
+
 def train(path, output, *flags):
     assert main(["train", str(path), "--output_dir", str(output), *TINY, *flags]) == 0
     return json.loads((output / "metrics.json").read_text())
