@@ -129,7 +129,9 @@ class WordFeatures(_Features):
         weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
         starts = np.concatenate([[0], np.cumsum(sizes)])
         entries = weights, columns, starts
-        return sparse.csr_matrix(entries, shape=(len(sizes), len(words))) @ self._meanings(tokens, words, k)
+        counts = sparse.csr_matrix(entries, shape=(len(sizes), len(words)))
+        counts.sum_duplicates()
+        return counts @ self._meanings(tokens, words, k)
 
     def _meanings(self, tokens: np.ndarray, words: np.ndarray, k: int) -> sparse.csr_matrix:
         """Words of tokens as words of letters, `(words, letters^k)`: one of which an ambiguous letter makes several."""
