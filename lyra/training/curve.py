@@ -5,6 +5,7 @@ same prior and penalty (the latent additive phenotype of Tareen et al. 2022). Wh
 0 and variance 1, and a curve with the scale and offset that make up for it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,11 +68,11 @@ def fit_curve(
         causes, level, bent = _unpack(parameters, len(middle))
         weights, heights = prior(causes[:, None])[:, 0], bent[2]
         latent = X @ weights + level
-        values, slope, gradient = bend(latent, bent)
+        values, slope, gradients = bend(latent, bent)
         error = values - target
         by_latent = error * slope / rows
         by_causes = prior((transposed @ by_latent + penalty / rows * causes)[:, None])[:, 0]
-        by_curve = (gradient * error).sum(axis=-1) / rows
+        by_curve = gradients(error) / rows
         by_curve[2] += _HEIGHT_PENALTY * heights
         total = error @ error / rows + penalty / rows * causes @ weights + _HEIGHT_PENALTY * heights @ heights
         return total / 2, np.concatenate([by_causes, [by_latent.sum()], by_curve.ravel()])
@@ -94,13 +95,17 @@ def _standardised(X: sparse.csr_matrix, weights: np.ndarray, level: float, bent:
     return Curved(weights / spread, (level - middle) / spread, named)
 
 
-def bend(latent: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values `(n,)` of the curve, its slope there, and the gradients of the values by its parameters, `(3, 8, n)`."""
-    slopes, shifts, heights = curve[..., None]
-    waves = np.tanh(slopes * latent + shifts)
-    falls = heights * (1 - waves**2)
-    values = latent + (heights * waves).sum(axis=0)
-    return values, 1 + (falls * slopes).sum(axis=0), np.stack([falls * latent, falls, waves])
+def bend(latent: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Values `(n,)` of the curve, its slope there, and what turns gradients by the values into those by its parameters,
+    `(3, 8)`."""
+    slopes, shifts, heights = curve
+    waves = np.tanh(slopes[:, None] * latent + shifts[:, None])
+    falls = heights[:, None] * (1 - waves**2)
+
+    def gradients(by_values: np.ndarray) -> np.ndarray:
+        return np.stack([falls @ (latent * by_values), falls @ by_values, waves @ by_values])
+
+    return latent + heights @ waves, 1 + slopes @ falls, gradients
 
 
 def _unpack(parameters: np.ndarray, features: int) -> tuple[np.ndarray, float, np.ndarray]:
