@@ -67,16 +67,37 @@ for _ in range(steps):
 mean = {"loading_ms": 1000 * loading / steps, "step_ms": 1000 * stepping / steps}
 print(json.dumps({"first_batch_seconds": first} | mean))
 """
+FIRST_STEP = """
+import json, resource, sys, tempfile, time
+start = time.perf_counter()
+from transformers import Trainer
+from lyra.cli import main
+take_step = Trainer.training_step
+class FirstStep(BaseException): pass
+def first_step(*arguments, **named):
+    take_step(*arguments, **named)
+    raise FirstStep
+Trainer.training_step = first_step
+try:
+    main(["train", sys.argv[1], "--output_dir", tempfile.mkdtemp() + "/model", "--use_cpu"])
+except FirstStep:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak_mb": peak}))
+"""
 
 
-def simulate(file: Path, rows: int) -> None:
-    """Writes a table of random proteins and numbers."""
+def simulate(file: Path, rows: int, variants: bool = False) -> None:
+    """Writes a table of random proteins, or of variants of one with up to five changes, and numbers."""
     rng, letters = np.random.default_rng(0), np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", "S1")
+    wild_type = rng.choice(letters, LENGTH)
     with open(file, "w", encoding="ascii") as out:
         out.write("sequence,label\n")
         for start in range(0, rows, BLOCK):
             count = min(BLOCK, rows - start)
-            sequences = rng.choice(letters, (count, LENGTH)).view(f"S{LENGTH}")[:, 0].astype(str)
+            drawn = rng.choice(letters, (count, LENGTH))
+            if variants:
+                drawn = np.where(rng.random((count, LENGTH)).argsort().argsort() < 5, drawn, wild_type)
+            sequences = drawn.view(f"S{LENGTH}")[:, 0].astype(str)
             labels = np.char.mod("%.4f", rng.normal(size=count))
             out.write("\n".join(map(",".join, zip(sequences, labels, strict=True))) + "\n")
 
@@ -123,6 +144,16 @@ def grow(sizes: list[int], folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def start_training(rows: int, folder: Path) -> dict[str, dict[str, float]]:
+    """What `lyra train` takes, imports and linear term included, until its first step is done."""
+    found = {}
+    for name, variants in (("unrelated proteins", False), ("variants of one protein", True)):
+        simulate(folder / "start.csv", rows, variants)
+        found[name] = measure(FIRST_STEP, ROOT, folder / "start.csv")
+        print(name, found[name], flush=True)
+    return found
+
+
 def report(record: dict[str, Any]) -> str:
     """The page."""
     before, now = record["compared"]["before"], record["compared"]["now"]
@@ -152,6 +183,15 @@ def report(record: dict[str, Any]) -> str:
         cells = [f"{each['table_rows']:,}", f"{each['seconds']:.1f}", f"{each['peak_mb']:,.0f}"]
         cells += [f"{each['first_batch_seconds']:.1f}", f"{each['loading_ms']:.1f}", f"{each['step_ms']:.0f}"]
         lines.append(f"| {' | '.join(cells)} | {each['loading_ms'] / each['step_ms']:.1%} |")
+    lines += [
+        "",
+        f"`lyra train` without flags on {record['start_rows']:,} rows, until its first step is done, with imports,",
+        "preparation and the choice and fit of the linear term.",
+        "",
+        "| | seconds | memory, MB |",
+        "|---|---|---|",
+        *(f"| {name} | {each['seconds']:.1f} | {each['peak_mb']:,.0f} |" for name, each in record["start"].items()),
+    ]
     return "\n".join([*lines, "", "Command: `python scripts/benchmarks/preparation.py`.", ""])
 
 
@@ -159,17 +199,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--growth", type=int, nargs="+", default=[10_000, 2_500_000, 5_000_000, 10_000_000])
+    parser.add_argument("--start", type=int, default=100_000, help="rows of the tables that training begins with")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "docs" / "benchmarks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         compared = compare(arguments.rows, code_of(BEFORE, folder / "before"), folder)
         growth = grow(arguments.growth, folder)
+        start = start_training(arguments.start, folder)
     packages = ("torch", "transformers", "datasets", "pyarrow", "numpy")
     record = {
         "rows": arguments.rows,
         "compared": compared,
         "growth": growth,
+        "start_rows": arguments.start,
+        "start": start,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
     }
