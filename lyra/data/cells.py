@@ -161,8 +161,6 @@ def _as_array(values: pa.ChunkedArray | Sequence[Any]) -> pa.Array | None:
     """Texts, numbers of one type or truth values as an Arrow array, None of others."""
     if isinstance(values, pa.ChunkedArray):
         kind = values.type
-        if pa.types.is_string(kind):
-            values, kind = values.cast(pa.large_string()), pa.large_string()
         known = pa.types.is_large_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
         return one_chunk(values) if known or kind in (pa.float32(), pa.float64()) else None
     kinds = {type(value) for value in values} - {type(None)}

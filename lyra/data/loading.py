@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import InputError, join_quoted, one_line
 from ..files import file_sha256
 from .arguments import DataArguments
 from .growing import GrowingRows
 from .readers import header_fields
-from .rows import ListedRows, Locations, Row, RowLocation, Rows, concatenate
+from .rows import ArrowRows, ListedRows, Locations, Row, RowLocation, Rows, concatenate
 from .schemes import SPLITS
 from .split_files import SPLIT_NAMES, find_split_files
 from .tables import FORMATS, SUFFIXES, read_rows, read_table, table_format
@@ -120,14 +122,29 @@ def _load_hub(name: str, config: str | None) -> Table:
         raise InputError(f"{name}: expected splits named train, validation and test, got {unknown[0]!r}")
     rows, locations, splits = list[Rows](), [], [SPLIT_NAMES[split] for split in dataset]
     for split, part in dataset.items():
-        classes = {column: feature for column, feature in part.features.items() if isinstance(feature, ClassLabel)}
-        rows.append(
-            ListedRows(row | {each: feature.int2str(row[each]) for each, feature in classes.items()} for row in part)
-        )
+        table = part.with_format("arrow")[:]
+        for index, (column, feature) in enumerate(part.features.items()):
+            if isinstance(feature, ClassLabel):
+                table = table.set_column(index, column, _class_names(table[column], feature.names))
+        rows.append(ArrowRows.of(table))
         locations.append(Locations.of(f"{name} ({split})", np.zeros(len(part), np.uint32)))
-    content = [[split for split, part in zip(splits, rows, strict=True) for _ in part], [*chain(*rows)]]
-    sha256 = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
+    sha256 = _hash_rows([split for split, part in zip(splits, rows, strict=True) for _ in range(len(part))], rows)
     return Table(name, concatenate(rows), Locations.concatenate(locations), _numbers(splits, locations), sha256)
+
+
+def _class_names(column: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
+    """The names of classes; none where the index says, by -1, that there is no label."""
+    return pc.take(pa.array(names), pc.if_else(pc.less(column, 0), None, column))
+
+
+def _hash_rows(splits: list[str], parts: list[Rows]) -> str:
+    """A SHA-256 over the splits of all rows and these, as JSON."""
+    digest, separator = hashlib.sha256(f"[{json.dumps(splits)}, [".encode()), ""
+    for row in chain.from_iterable(parts):
+        digest.update((separator + json.dumps(row, default=str, sort_keys=True)).encode())
+        separator = ", "
+    digest.update(b"]]")
+    return digest.hexdigest()
 
 
 def _join_labels(table: Table, args: DataArguments, labels: str) -> None:

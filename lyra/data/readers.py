@@ -163,7 +163,7 @@ def read_parquet(path: str) -> Iterator[Batch]:
         parquet = pq.ParquetFile(seekable if path.endswith(".gz") else file)
         check_columns(path, parquet.schema_arrow.names)
         for batch in parquet.iter_batches(_BATCH_ROWS):
-            yield Batch(ArrowRows(pa.Table.from_batches([batch])), np.zeros(len(batch), np.uint32))
+            yield Batch(ArrowRows.of(pa.Table.from_batches([batch])), np.zeros(len(batch), np.uint32))
 
 
 def read_xlsx(path: str) -> Iterator[Batch]:

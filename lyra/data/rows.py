@@ -91,7 +91,15 @@ class Rows(Takeable[Row]):
 
 
 class ArrowRows(ArrowView[Row], Rows):
-    """Rows of a table, which all have the same columns."""
+    """Rows of a table, which all have the same columns; texts are of Arrow's type `large_string`."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "ArrowRows":
+        """Those of a table whose texts may be `string`, of which a column has room for 2 GB only."""
+        large = [
+            field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in table.schema
+        ]
+        return cls(table.cast(pa.schema(large)))
 
     @property
     def names(self) -> tuple[str, ...]:

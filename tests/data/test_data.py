@@ -1,5 +1,6 @@
 """From tables to checked, split, encoded data: what is found, and the line that each bad table gets."""
 
+import hashlib
 import json
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import openpyxl
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from lyra import LyraTokenizer
 from lyra.data import SPLITS, DataArguments, LyraCollator, prepare
@@ -232,8 +233,22 @@ def test_a_hub_data_set(monkeypatch):
     prepared = found("user/name", data_config="fold_1")
     assert asked == [("user/name", "fold_1")] and prepared.source == "user/name"
     assert [len(prepared.rows[split]) for split in SPLITS] == [6, 1, 2]
+    rows = [["train"] * 6 + ["validation"] + ["test"] * 2, [row for part in loaded.values() for row in part]]
+    assert prepared.sha256 == hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     monkeypatch.setattr("datasets.load_dataset", lambda *name: DatasetDict({"unsplit": loaded["train"]}))
     assert "expected splits named train, validation and test, got 'unsplit'" in complaint("user/name")
+
+
+def test_classes_of_a_hub_data_set(monkeypatch):
+    features = Features({"sequence": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    rows = {"sequence": SEQUENCES, "label": [0, 1, 0, 1, 0, 1, 0, 1, -1]}
+    loaded = DatasetDict(train=Dataset.from_dict(rows, features=features).shuffle(seed=0))
+    monkeypatch.setattr("datasets.load_dataset", lambda *name: loaded)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    prepared = found("user/name", missing_labels="skip")
+    assert prepared.task.names == ("no", "yes") and sum(map(len, prepared.rows.values())) == 8
+    of = {row["sequence"]: row["label"] for part in prepared.rows.values() for row in part}
+    assert [of[s] for s in SEQUENCES[:8]] == ["no", "yes"] * 4
 
 
 @pytest.mark.parametrize(
