@@ -44,10 +44,10 @@ class Locations(Takeable[RowLocation]):
         self.paths, self.files, self.numbers, self.lines = tuple(paths), files, numbers, lines
 
     @classmethod
-    def of(cls, path: str, lines: Sequence[int] | np.ndarray) -> "Locations":
-        """All rows of a file, which begins with the first."""
-        count = len(lines)
-        return cls([path], np.zeros(count, np.uint16), np.arange(1, count + 1, dtype=np.uint32), np.asarray(lines))
+    def of(cls, path: str, lines: Sequence[int] | np.ndarray, first: int = 1) -> "Locations":
+        """Consecutive rows of a file, from that of number `first` on."""
+        numbers = np.arange(first, first + len(lines), dtype=np.uint32)
+        return cls([path], np.zeros(len(lines), np.uint16), numbers, np.asarray(lines))
 
     @classmethod
     def concatenate(cls, parts: Sequence["Locations"]) -> "Locations":

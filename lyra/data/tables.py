@@ -16,7 +16,7 @@ from ..errors import InputError, one_line
 from . import readers, writers
 from .growing import GrowingRows
 from .readers import Batch
-from .rows import Locations, Row, RowLocation
+from .rows import Locations, Row, RowLocation, Rows
 from .writers import RowWriter
 
 
@@ -97,6 +97,18 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[RowLocation, Row]]:
     for batch in _read(path):
         for line, row in zip(map(int, batch.lines), batch.rows, strict=True):
             yield RowLocation(path, next(numbers), line or None), row
+
+
+def read_batches(path: str | os.PathLike) -> Iterator[tuple[Rows, Locations]]:
+    """Yields consecutive rows of a table, as many as are read together, and where they are.
+
+    Raises:
+        InputError: as [`read_rows`].
+    """
+    path, first = str(path), 1
+    for rows, lines in _read(path):
+        yield rows, Locations.of(path, lines, first)
+        first += len(rows)
 
 
 def read_table(path: str | os.PathLike, rows: GrowingRows) -> Locations:

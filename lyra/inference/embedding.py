@@ -63,7 +63,7 @@ def embed(
     def write(chunk: Chunk, path: Path, first: bool) -> None:
         residues = _states(model, tokenizer, chunk)
         arrays = [each.mean(axis=0, keepdims=True) if vectors == "mean" else each for each in residues]
-        form.write(path, chunk.rows, arrays, vectors == "mean", first)
+        form.write(path, list(chunk.rows), arrays, vectors == "mean", first)
 
     return write_in_parts(output, reader, write, form.join, fingerprint, resume, state)
 

@@ -12,8 +12,8 @@ from ..alphabet_lyra import AMINO_ACIDS, get_alphabet
 from ..data.columns import PAIR_COLUMNS, SEQUENCE_COLUMNS, find_column
 from ..data.extras import read_extra_features
 from ..data.letters import MOSTLY_NUCLEOTIDES, align_pairs, check_letters, nucleotide_share, read_sequences
-from ..data.rows import ListedRows, Row, RowLocation
-from ..data.tables import read_rows
+from ..data.rows import Locations, Rows
+from ..data.tables import read_batches
 from ..errors import InputError, join_quoted
 from ..tokenization_lyra import LyraTokenizer
 
@@ -34,8 +34,8 @@ class Chunk(NamedTuple):
         extra_features: that the model reads, `(rows, features)`, or None.
     """
 
-    locations: list[RowLocation]
-    rows: list[Row]
+    locations: Locations
+    rows: Rows
     texts: list[str]
     extra_features: np.ndarray | None
 
@@ -74,12 +74,12 @@ class ChunkReader:
         self.length, self.extra_features = length, extra_features
         self.alphabet, self.pair_offset = get_alphabet(tokenizer.alphabet), tokenizer.pair_offset
         self.unknown = unknown
-        rows = read_rows(source)
-        first = next(rows, None)
+        batches = read_batches(source)
+        first = next((batch for batch in batches if len(batch[0])), None)
         if first is None:
             raise InputError(f"{source}: the table has no rows")
-        self._rows = chain([first], rows)
-        self.names = names = list(first[1])
+        self._batches = chain([first], batches)
+        self.names = names = list(first[0][0])
         trained = [*(trained_on or {}).get("columns", []), None, None]
         self._letters = (trained_on or {}).get("letters")
         self._suspected = False
@@ -96,22 +96,15 @@ class ChunkReader:
 
     def chunks(self, quiet: bool = False) -> Iterator[Chunk]:
         """The chunks, with a progress bar unless `quiet`."""
-        locations: list[RowLocation] = []
-        rows: list[Row] = []
-        letters = 0
-        for location, row in tqdm(self._rows, desc="rows", unit=" rows", mininterval=1, delay=1, disable=quiet):
-            locations.append(location)
-            rows.append(row)
-            letters += len(str(row.get(self.columns[0])))
-            if len(rows) >= CHUNK_ROWS or letters >= _CHUNK_LETTERS:
-                yield self._check(locations, rows)
-                locations, rows, letters = [], [], 0
-        if rows:
-            yield self._check(locations, rows)
+        with tqdm(desc="rows", unit=" rows", mininterval=1, delay=1, disable=quiet) as progress:
+            for rows, locations in self._batches:
+                for indices in _cut([len(str(cell)) for cell in rows.column(self.columns[0])]):
+                    chunk = self._check(locations.take(indices), rows.take(indices))
+                    progress.update(len(chunk.rows))
+                    yield chunk
 
-    def _check(self, locations: list[RowLocation], rows: list[Row]) -> Chunk:
-        columns = ListedRows(rows)
-        sequences = [read_sequences(locations, columns.column(name), name) for name in self.columns]
+    def _check(self, locations: Locations, rows: Rows) -> Chunk:
+        sequences = [read_sequences(locations, rows.column(name), name) for name in self.columns]
         for column, letters, member in zip(self.columns, sequences, self.alphabet.members, strict=True):
             check_letters(locations, letters, column, member, self.unknown)
         if self.length is not None:
@@ -121,19 +114,19 @@ class ChunkReader:
         texts = list(align_pairs(locations, self.columns[-1], sequences, self.alphabet, self.pair_offset))
         extra = None
         if self.extra_features is not None:
-            extra = read_extra_features(locations, columns, self.extra_features)
+            extra = read_extra_features(locations, rows, self.extra_features)
         return Chunk(locations, rows, texts, extra)
 
-    def _check_lengths(self, locations: list[RowLocation], sequences: Sequence[str]) -> None:
-        for location, sequence in zip(locations, sequences, strict=True):
+    def _check_lengths(self, locations: Locations, sequences: Sequence[str]) -> None:
+        for index, sequence in enumerate(sequences):
             if len(sequence) != self.length:
                 raise InputError(
-                    f"{location}, column {self.columns[0]!r}: expected {self.length} letters, as all training "
+                    f"{locations[index]}, column {self.columns[0]!r}: expected {self.length} letters, as all training "
                     f"sequences have, got {len(sequence)}; the model's linear term knows positions (lyra train "
                     "--linear_term words or none takes any length)"
                 )
 
-    def _check_kind(self, locations: list[RowLocation], sequences: Sequence[str]) -> None:
+    def _check_kind(self, locations: Locations, sequences: Sequence[str]) -> None:
         """Nucleotides are letters of a protein, too, and a protein model would predict something for them."""
         share, index = nucleotide_share(sequences)
         if share < MOSTLY_NUCLEOTIDES or self._suspected:
@@ -143,6 +136,16 @@ class ChunkReader:
             raise InputError(f"{found}, as of DNA or RNA; the model was trained on proteins")
         print(f"warning: {found}, as of DNA or RNA; the model reads proteins", file=sys.stderr)
         self._suspected = True
+
+
+def _cut(lengths: list[int]) -> Iterator[np.ndarray]:
+    """The indices of sequences of these lengths, in chunks that are as long as they may be."""
+    start = letters = 0
+    for stop, length in enumerate(lengths, start=1):
+        letters += length
+        if stop - start >= CHUNK_ROWS or letters >= _CHUNK_LETTERS or stop == len(lengths):
+            yield np.arange(start, stop)
+            start, letters = stop, 0
 
 
 def _find(

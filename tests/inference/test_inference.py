@@ -143,6 +143,21 @@ def test_bad_input(checkpoint, tmp_path, capsys, content, flags, expected, monke
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("header", ["sequence", '"sequence"'])
+def test_rows_are_counted_over_blocks_and_chunks(checkpoint, tmp_path, capsys, monkeypatch, header):
+    monkeypatch.setattr("lyra.data.readers._BATCH_BYTES", 30)
+    monkeypatch.setattr("lyra.data.readers._BATCH_ROWS", 7)
+    monkeypatch.setattr("lyra.inference.reading.CHUNK_ROWS", 3)
+    checkpoint(num_labels=1)
+    table = tmp_path / "in.csv"
+    table.write_text(header + "\n" + "MKTA\n" * 25)
+    assert run("predict", tmp_path, table, "out.csv") == 0
+    assert sum(1 for _ in read_rows(tmp_path / "out.csv")) == 25
+    table.write_text(header + "\n" + "MKTA\n" * 22 + "M?\n" + "MKTA\n" * 9)
+    assert run("predict", tmp_path, table, "other.csv") == 2
+    assert "in.csv, row 23 (line 24), column 'sequence'" in capsys.readouterr().err
+
+
 def test_unknown_letters_can_be_read(checkpoint, tmp_path):
     checkpoint(num_labels=1)
     (tmp_path / "in.csv").write_text("sequence\nM?K\n")
