@@ -261,7 +261,8 @@ def test_what_interrupted_predictions_leave(many, tmp_path, capsys):
     output = tmp_path / "p.csv"
     command = ["predict", str(model), str(table), "-o", str(output)]
     code, said = interrupted("TERM", "lyra.inference.prediction:prediction_columns", 3, *command)
-    assert (code, said.strip()) == (143, "lyra predict: error: terminated (SIGTERM); --resume continues")
+    said = said.splitlines()[-1]  # above it, on a slow machine, how far it came
+    assert (code, said) == (143, "lyra predict: error: terminated (SIGTERM); --resume continues")
     assert [item.name for item in tmp_path.iterdir()] == [".partial-p.csv"]
     assert main([*command, "--resume", "--unknown", "token"]) == 2
     assert "cannot resume: unknown changed since the interrupted run" in capsys.readouterr().err
