@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain, compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -99,9 +99,10 @@ def logits_of_texts(
 ) -> Predictions:
     """[`compute_logits`] of texts as the tokenizer reads them, of pairs those of `PairAlphabet.align`."""
     starts = range(0, len(sequences), _BLOCK)
-    progress = tqdm(starts, desc="predicting", unit_scale=_BLOCK, unit=" rows", leave=False, disable=len(starts) < 2)
+    bar: dict[str, Any] = {"desc": "predicting", "unit": " rows", "unit_scale": _BLOCK, "leave": False, "delay": 2}
     blocks = []
-    for span in (slice(start, start + _BLOCK) for start in progress):
+    for start in tqdm(starts, **bar, disable=len(starts) < 2 or None):  # None: on a terminal only
+        span = slice(start, start + _BLOCK)
         extra = None if extra_features is None else extra_features[span]
         blocks.append(_run_block(model, tokenizer, list(sequences[span]), extra))
     labels, has_stds = model.config.num_labels, len(model.members()) > 1
