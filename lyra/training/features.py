@@ -14,6 +14,7 @@ from ..strands_lyra import token_complements
 
 MOST_PAIRS = 250
 _PART_ROWS = 4096
+_PART_TEXTS = 1 << 16  # whose words are counted together
 _UNALIGNED = 0.4  # share of positions that differ from the most common letters, above which positions may mean little
 
 
@@ -112,6 +113,10 @@ class WordFeatures(_Features):
         self.fields = {"linear_term": self.name, "linear_length": None, "linear_sites": None}
 
     def _of_strand(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        parts = [self._matrix(ids[start : start + _PART_TEXTS]) for start in range(0, len(ids), _PART_TEXTS)]
+        return sparse.vstack(parts).tocsr()
+
+    def _matrix(self, ids: Sequence[np.ndarray]) -> sparse.csr_matrix:
         tokens, digits = _distinct(np.concatenate(ids))
         sizes = np.array([len(each) for each in ids])
         return sparse.hstack([self._counts(tokens, digits, sizes, k) for k in range(1, self.longest + 1)]).tocsr()
@@ -140,7 +145,7 @@ class WordFeatures(_Features):
             meaning = np.ones((len(part), 1))
             for place in reversed(range(k)):
                 letters = vectors[part // len(tokens) ** place % len(tokens)]
-                meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), -1)
+                meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), letters.shape[1] ** (k - place))
             blocks.append(sparse.csr_matrix(meaning))
         return sparse.vstack(blocks).tocsr()
 

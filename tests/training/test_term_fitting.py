@@ -4,13 +4,14 @@ import csv
 import json
 import sys
 import tracemalloc
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
-from lyra import LyraConfig, LyraForSequenceClassification
+from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.alphabet_lyra import AMINO_ACIDS, get_alphabet
 from lyra.cli import main
 from lyra.data import DataArguments, prepare
@@ -19,7 +20,7 @@ from lyra.inference.logits import logits_of_texts
 from lyra.scoring import compute_metrics
 from lyra.training import ModelArguments
 from lyra.training.curve import Curved, bend, fit_curve
-from lyra.training.features import MOST_PAIRS, AlignedFeatures, possible_features
+from lyra.training.features import MOST_PAIRS, AlignedFeatures, WordFeatures, possible_features
 from lyra.training.linear_term import fit_linear_term, score_values
 from lyra.training.model import build_model, label_fields
 from lyra.training.priors import SimilarLetters, SimilarPairs, SimilarWords, independent, possible_priors, similarity
@@ -122,6 +123,21 @@ def test_priors_are_for_amino_acids(tmp_path):
     for features in possible_features(data):
         assert set(possible_priors("protein", features)) == {"independent", "similar letters"}
         assert set(possible_priors("dna", features)) == {"independent"}
+
+
+@pytest.mark.parametrize("part", [1, 2, 100])
+def test_words_are_counted(monkeypatch, part):
+    """Words do not reach into the next sequence; N is any of four letters."""
+    monkeypatch.setattr("lyra.training.features._PART_TEXTS", part)
+    sequences = ["A", "ACACA", "GT", "ANG", "TTTTTTT"]
+    found = WordFeatures("dna").matrix(LyraTokenizer("dna").encode_bulk(sequences)).toarray()
+    columns = [word for k in range(1, 5) for word in map("".join, product("ACGT", repeat=k))]
+    for sequence, row in zip(sequences, found, strict=True):
+        meant = [sequence.replace("N", letter) for letter in "ACGT"]
+        for word, value in zip(columns, row, strict=True):
+            places = len(sequence) - len(word) + 1
+            count = np.mean([sum(each.startswith(word, i) for i in range(len(each))) for each in meant])
+            assert value == pytest.approx(count / np.sqrt(max(places, 1)))
 
 
 def test_some_amino_acids_are_alike():
