@@ -145,7 +145,8 @@ class WordFeatures(_Features):
             meaning = np.ones((len(part), 1))
             for place in reversed(range(k)):
                 letters = vectors[part // len(tokens) ** place % len(tokens)]
-                meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), letters.shape[1] ** (k - place))
+                count = letters.shape[1] ** (k - place)
+                meaning = (meaning[:, :, None] * letters[:, None, :]).reshape(len(part), count)
             blocks.append(sparse.csr_matrix(meaning))
         return sparse.vstack(blocks).tocsr()
 
