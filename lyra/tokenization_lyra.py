@@ -43,6 +43,7 @@ class LyraTokenizer(PreTrainedTokenizerFast):
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json"}
     model_input_names = ["input_ids", "attention_mask"]
+    _auto_class = "AutoTokenizer"  # what `register_for_auto_class` sets; calling it would import all models and torch
 
     def __init__(self, alphabet: str = "protein", pair_offset: int = 0, **kwargs):
         if pair_offset < 0:
@@ -152,7 +153,5 @@ def _byte_table(alphabet: str) -> bytes:
     table[[ord(space) for space in _WHITESPACE]] = _SKIP
     return table.tobytes()
 
-
-LyraTokenizer.register_for_auto_class()
 
 __all__ = ["LyraTokenizer"]

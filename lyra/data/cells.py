@@ -37,7 +37,7 @@ class Cells(Sequence[Any]):
     """
 
     def __init__(self, values: pa.ChunkedArray | Sequence[Any]):
-        self.array = _as_array(values)
+        self.array = as_array(values)
         if self.array is None:
             self._listed: Sequence[Any] = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
 
@@ -157,7 +157,7 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, str) and value.strip().lower() in _MISSING
 
 
-def _as_array(values: pa.ChunkedArray | Sequence[Any]) -> pa.Array | None:
+def as_array(values: pa.ChunkedArray | Sequence[Any]) -> pa.Array | None:
     """Texts, numbers of one type or truth values as an Arrow array, None of others."""
     if isinstance(values, pa.ChunkedArray):
         kind = values.type

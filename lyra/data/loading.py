@@ -19,10 +19,12 @@ from ..files import file_sha256
 from .arguments import DataArguments
 from .growing import GrowingRows
 from .readers import header_fields
-from .rows import ArrowRows, ListedRows, Locations, Row, RowLocation, Rows, concatenate
+from .rows import ArrowRows, ListedRows, Locations, Row, RowLocation, Rows, as_rows, concatenate
 from .schemes import SPLITS
 from .split_files import SPLIT_NAMES, find_split_files
 from .tables import FORMATS, SUFFIXES, read_rows, read_table, table_format
+
+_BLOCK = 4096
 
 
 @dataclass
@@ -97,12 +99,14 @@ def _read_labelled(path: Path, rows: GrowingRows) -> Locations:
     """Adds all rows of a file, those of FASTA with the `key=value` fields of their headers as columns."""
     if table_format(path) is not FORMATS["fasta"]:
         return read_table(path, rows)
-    records = GrowingRows()
-    locations = read_table(path, records)
-    pairs = zip(locations, records.finish(), strict=True)
-    rows.append(
-        ListedRows(header_fields(str(location), f"{row['id']} {row['description']}") | row for location, row in pairs)
-    )
+    records = GrowingRows(rows.place)
+    locations, found = read_table(path, records), records.finish()
+    for start in range(0, len(found), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        pairs = zip(locations[part], found[part], strict=True)
+        rows.append(
+            as_rows([header_fields(str(where), f"{row['id']} {row['description']}") | row for where, row in pairs])
+        )
     return locations
 
 

@@ -24,7 +24,7 @@ from pyarrow import csv as arrow_csv
 
 from ..errors import InputError, one_line
 from .fasta import read_fasta
-from .rows import ArrowRows, ListedRows, Row, RowLocation, Rows
+from .rows import ArrowRows, Row, RowLocation, Rows, as_rows
 
 _ODD = (b'"', b"\0", b"\n\n", b"\n\r\n")
 _BATCH_ROWS, _BATCH_BYTES = 4096, 1 << 22
@@ -149,10 +149,10 @@ def _batches(rows: Iterable[tuple[Row, int]]) -> Iterator[Batch]:
         lines.append(line)
         letters += sum(len(cell) for cell in row.values() if isinstance(cell, str))
         if len(batch) == _BATCH_ROWS or letters >= _BATCH_BYTES:
-            yield Batch(ListedRows(batch), lines)
+            yield Batch(as_rows(batch), lines)
             batch, lines, letters = [], [], 0
     if batch:
-        yield Batch(ListedRows(batch), lines)
+        yield Batch(as_rows(batch), lines)
 
 
 def read_parquet(path: str) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .cells import Cells, one_chunk
+from .cells import Cells, as_array, one_chunk
 from .views import ArrowView, Takeable
 
 _BLOCK = 4096
@@ -139,6 +139,17 @@ class ListedRows(Rows):
 
     def _item(self, index: int) -> Row:
         return self.rows[index]
+
+
+def as_rows(rows: list[Row]) -> Rows:
+    """Rows as columns where they have the same ones, in the same order, each of texts, numbers of one type or truth
+    values."""
+    names = tuple(rows[0]) if rows else ()
+    if names and all(tuple(row) == names for row in rows):
+        arrays = [as_array([row[name] for row in rows]) for name in names]
+        if all(array is not None for array in arrays):
+            return ArrowRows(pa.table(arrays, names))
+    return ListedRows(rows)
 
 
 def concatenate(parts: list[Rows]) -> Rows:

@@ -211,20 +211,19 @@ class _Draw:
         start = np.empty(len(first), np.int32)
         start[first[self.rows][::-1]] = self.rows[::-1]  # the last that is written stays: the first row in training
         start = start[first[self.rows]]
-        places = np.arange((start == self.rows).sum())
+        places = np.arange((start == self.rows).sum(), dtype=np.int32)
         np.random.default_rng([seed, split]).shuffle(places)
         block = np.empty(len(first), np.int32)
-        block[self.rows[start == self.rows][places]] = np.arange(len(places))
+        block[self.rows[start == self.rows][places]] = np.arange(len(places), dtype=np.int32)
         self.block = block[start]
-        self.sizes = np.bincount(self.block, minlength=len(places))
-        self.strata = self._rarest(strata)
+        self.sizes = np.bincount(self.block, minlength=len(places)).astype(np.int32)
+        self.strata = self._rarest(strata + 1)  # -1 is none
 
     def _rarest(self, strata: np.ndarray) -> np.ndarray:
-        """The number of the rarest stratum of the rows of each block."""
-        _, number, counts = np.unique(strata, return_inverse=True, return_counts=True)
-        by_rarity = np.argsort(counts, kind="stable")
-        ranks = np.full(len(self.sizes), len(counts))
-        np.minimum.at(ranks, self.block, np.argsort(by_rarity)[number[self.rows]])
+        """The rarest stratum of the rows of each block."""
+        by_rarity = np.argsort(np.bincount(strata), kind="stable").astype(np.int32)
+        ranks = np.full(len(self.sizes), len(by_rarity), np.int32)
+        np.minimum.at(ranks, self.block, np.argsort(by_rarity).astype(np.int32)[strata[self.rows]])
         return by_rarity[ranks]
 
     def move(self, wanted: int, left: int) -> None:
@@ -234,10 +233,12 @@ class _Draw:
             left: splits that are still to be drawn, with this one; each, and training, is left a block of each stratum.
         """
         blocks = np.bincount(self.strata)
-        strata = np.where(blocks[self.strata] > left, self.strata, len(blocks))  # those that are too small are one
+        pooled = np.where(blocks > left, np.arange(len(blocks)), len(blocks)).astype(np.int32)
+        strata = pooled[self.strata]  # those that are too small are one
         blocks, rows = np.bincount(strata), np.bincount(strata, weights=self.sizes).astype(np.int64)
-        order = np.unique(strata, return_index=True)[1]  # in which the blocks have them
-        quotas = _quotas({int(each): int(rows[each]) for each in strata[np.sort(order)] if blocks[each] > left}, wanted)
+        first = np.full(len(blocks), len(strata), np.int32)
+        first[strata[::-1]] = np.arange(len(strata), dtype=np.int32)[::-1]  # the last that is written stays
+        quotas = _quotas({int(each): int(rows[each]) for each in np.argsort(first) if blocks[each] > left}, wanted)
         for stratum, quota in quotas.items():
             candidates = np.flatnonzero(strata == stratum)
             self._move_from(candidates, quota, most=len(candidates) - left)

@@ -97,6 +97,14 @@ def test_importing_the_package_loads_nothing_heavy():
     assert python(program).strip() == ""
 
 
+def test_preparing_a_table_needs_no_torch(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("sequence,label\n" + "".join(f"MK{a},{i}.5\n" for i, a in enumerate("ACDEFGHIKLMN")))
+    program = "import sys; from lyra.data import DataArguments, prepare; data = prepare(DataArguments(sys.argv[1]))"
+    program += "; print(*data.dataset['train'][0], 'torch' in sys.modules)"
+    assert python(program, file).split() == ["input_ids", "labels", "length", "False"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",

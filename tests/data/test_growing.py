@@ -1,9 +1,14 @@
-"""Tables whose text is in files."""
+"""Tables in columns, whose text is in files where it is large."""
+
+import json
 
 import numpy as np
 import pytest
 
 from lyra.data import growing
+from lyra.data.arguments import DataArguments
+from lyra.data.loading import load_table
+from lyra.data.rows import ArrowRows, ListedRows
 from lyra.data.tables import read_table
 
 TABLES = {
@@ -44,3 +49,26 @@ def test_files_follow_each_other(tmp_path, monkeypatch, second):
         rows, locations = read(files[:count], str(tmp_path))
         assert [*rows] == expected[: 498 + count + 1] and len(locations) == len(rows)
         assert locations[500].path == str(files[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "columns"),
+    [
+        ("t.jsonl", '{"sequence": "MKT", "n": 1, "ok": true}\n{"sequence": "MKA", "n": null, "ok": false}\n', True),
+        ("t.jsonl", '{"sequence": "MKT", "n": 1}\n{"sequence": "MKA", "n": 1.5}\n', False),
+        ("t.jsonl", '{"sequence": "MKT", "n": [1]}\n', False),
+        ("t.jsonl", '{"sequence": "MKT", "n": 1}\n{"n": 1, "sequence": "MKA"}\n', False),
+        ("t.jsonl", f'{{"sequence": "MKT", "n": {1 << 70}}}\n', False),
+        ("t.fasta", ">a label=1\nMKT\n>b label=2\nMKA\n", True),
+        ("t.fasta", ">a label=1\nMKT\n>b\nMKA\n", False),
+    ],
+)
+def test_rows_of_one_kind_become_columns(tmp_path, name, text, columns):
+    file = tmp_path / name
+    file.write_text(text)
+    rows = load_table(DataArguments(str(file))).rows
+    assert isinstance(rows, ArrowRows) == columns and isinstance(rows, ListedRows) != columns
+    if name == "t.jsonl":
+        expected = [json.loads(line) for line in text.splitlines()]
+        assert [list(row.items()) for row in rows] == [list(row.items()) for row in expected]
+        assert list(map(repr, rows)) == list(map(repr, expected))  # 1 is neither 1.0 nor True
