@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from runs import KILLED, interrupted
+from interrupted import KILLED, interrupted
 
 from lyra import LyraConfig, LyraForSequenceClassification, LyraTokenizer
 from lyra.cli import main

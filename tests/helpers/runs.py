@@ -1,8 +1,6 @@
-"""Small runs of `lyra train`, undisturbed and interrupted."""
+"""Small runs of `lyra train`."""
 
 import csv
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,6 @@ HELPERS = Path(__file__).parent
 EPOCHS = 4
 TRAIN = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", str(EPOCHS), "--use_cpu", "true"]
 TRAIN += ["--disable_tqdm", "true", "--per_device_train_batch_size", "8", "--learning_rate", "0.01"]
-KILLED = -signal.SIGKILL
 
 
 def torchrun(processes):
@@ -36,14 +33,6 @@ def write_table(path, rows=60):
 
 def train(table, output, *flags):
     return main(["train", str(table), "--output_dir", str(output), *TRAIN, *flags])
-
-
-def interrupted(kind, where, number, *arguments):
-    """The exit code and what was said, of `lyra` ended at a point."""
-    script = HELPERS / "interrupted.py"
-    command = [sys.executable, str(script), kind, where, str(number), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    return result.returncode, result.stderr
 
 
 def same_weights(one, other):

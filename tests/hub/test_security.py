@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import ROOT, interrupted, train, write_table
+from interrupted import interrupted
+from runs import ROOT, TRAIN, train, write_table
 
 from lyra.cli import main
 from lyra.data.tables import TableWriter, read_rows
@@ -60,7 +61,7 @@ def test_resuming_unpickles_nothing(tmp_path, trap, name):
     """Even where the checksums are those of the trap."""
     data, sprung = trap
     table, out = write_table(tmp_path / "t.csv"), tmp_path / "out"
-    command = ["train", table, "--output_dir", out, "--use_cpu", "true", "--num_train_epochs", "2"]
+    command = ["train", table, "--output_dir", out, *TRAIN]
     interrupted("KILL", "lyra.training.callbacks:rotate_checkpoints", 1, *command)
     (checkpoint,) = out.glob("checkpoints/checkpoint-*")
     (checkpoint / name).write_bytes(data)

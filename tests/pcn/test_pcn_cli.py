@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from interrupted import KILLED, interrupted
 from runs import torchrun
 from safetensors.torch import load_file, save_file
 
@@ -181,10 +182,9 @@ def test_bad_input_gets_a_line_and_leaves_nothing(tagger, tmp_path, monkeypatch,
 @pytest.mark.parametrize("kind", ("KILL", "TERM"))
 def test_an_interrupted_run_goes_on_to_the_same_model(tagger, tmp_path, kind):
     files = [str(tagger / "train.parquet"), "--test", str(tagger / "test.root"), "-o", str(tmp_path / "model")]
-    point = [kind, "lyra.training.progress:EpochLines.on_step_end", "8"]  # in the second epoch, of six steps each
-    command = [sys.executable, str(ROOT / "tests" / "helpers" / "interrupted.py"), *point, "train", *files, *FEW]
-    done = subprocess.run(command, env=os.environ | {"PROGRAM": "pcn"}, capture_output=True, text=True)
-    assert done.returncode == (-9 if kind == "KILL" else 143)
+    where = "lyra.training.progress:EpochLines.on_step_end"
+    code, _ = interrupted(kind, where, 8, "train", *files, *FEW, program="pcn")  # in the second epoch of six steps
+    assert code == (KILLED if kind == "KILL" else 143)
     assert main(["train", *files, *FEW, "--resume"]) == 0
     first, second = ((folder / "model" / "model.safetensors").read_bytes() for folder in (tagger, tmp_path))
     assert first == second

@@ -8,7 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from runs import EPOCHS, KILLED, TRAIN, interrupted, same_weights, train, write_table
+from interrupted import KILLED, interrupted
+from runs import EPOCHS, TRAIN, same_weights, train, write_table
 
 from lyra.cli import main
 from lyra.data.tables import read_rows

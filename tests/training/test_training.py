@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import signal
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from runs import HELPERS
+from interrupted import KILLED, interrupted
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
 from lyra import LyraConfig, LyraForSequenceClassification
@@ -271,10 +270,8 @@ def test_what_an_early_interruption_leaves_is_in_nobodys_way(table, tmp_path):
 def test_resuming_another_run_is_refused(table, tmp_path, capsys):
     """A killed run continues with its own data and model only."""
     path = table(composition)
-    program = [sys.executable, str(HELPERS / "interrupted.py"), "KILL"]
-    flags = ["train", str(path), "--output_dir", str(tmp_path / "out"), *TINY]
-    killed = subprocess.run([*program, "lyra.training.callbacks:rotate_checkpoints", "1", *flags], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    command = ["train", path, "--output_dir", tmp_path / "out", *TINY]
+    assert interrupted("KILL", "lyra.training.callbacks:rotate_checkpoints", 1, *command)[0] == KILLED
     assert run(path, tmp_path / "out") == 2
     assert "--output_dir is in use" in capsys.readouterr().err
     assert run(table(lambda s: 1000 * composition(s), name="other.csv"), tmp_path / "out", "--resume") == 2
