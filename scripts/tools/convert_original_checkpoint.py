@@ -111,13 +111,13 @@ def _load(path: Path) -> StateDict:
     return weights
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("state_dict", type=Path)
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--alphabet", choices=sorted(ALPHABETS), required=True)
     parser.add_argument("--letters", required=True, help="order of the one-hot columns")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         if arguments.output_dir.exists() and (not arguments.output_dir.is_dir() or any(arguments.output_dir.iterdir())):
             raise InputError(f"{arguments.output_dir}: the output directory is in use")

@@ -1,5 +1,6 @@
 """`lyra publish` and `--push_to_hub` against a server on the loopback, and what a colleague then loads."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,20 +23,20 @@ from lyra.inference import compute_logits, load_model
 LYRA = Path(lyra.__file__).parent
 TRAIN = ["--config_overrides", "hidden_size=8", "state_size=4", "--num_train_epochs", "1", "--use_cpu", "true"]
 TRAIN += ["--disable_tqdm", "true"]
-# Several command lines in one process, so that the libraries are loaded once; retries do not wait.
+# All command lines of a test in one process, so that the libraries are loaded once; retries do not wait.
 SESSION = """
 import contextlib, io, json, os, sys, time
 from lyra.cli import main
 time.sleep = lambda seconds: None
-results = []
-for token, argv in json.load(sys.stdin):
+for line in sys.stdin:
+    token, *argv = json.loads(line)
     os.environ.pop("HF_TOKEN", None)
     if token: os.environ["HF_TOKEN"] = token
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(argv)
-    results.append([code, out.getvalue(), [line for line in err.getvalue().splitlines() if line.startswith("lyra")]])
-print(json.dumps(results))
+    errors = [line for line in err.getvalue().splitlines() if line.startswith("lyra")]
+    print(json.dumps([code, out.getvalue(), errors]), flush=True)
 """
 LOAD = """
 import sys, torch
@@ -75,19 +76,24 @@ def environment(url, home, token=None):
     return kept | settings | ({"HF_TOKEN": token} if token else {})
 
 
-def session(url, home, *calls):
-    """Exit code, output and error lines of each command line, given with the token it has."""
+@contextlib.contextmanager
+def session(url, home):
+    """A function for exit code, output and error lines of a command line, given after the token it has."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", SESSION]
-    given = json.dumps([[token, list(map(str, argv))] for token, *argv in calls])
-    result = subprocess.run(command, input=given, capture_output=True, text=True, env=environment(url, home))
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    with subprocess.Popen(command, text=True, env=environment(url, home), **pipes) as process:
+
+        def run(token, *argv):
+            print(json.dumps([token, *map(str, argv)]), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield run
 
 
 @pytest.mark.slow
 def test_publish_and_load(trained, tmp_path):
-    with Hub() as hub:
-        [(code, said, errors)] = session(hub.url, tmp_path / "a", ("hf_ann", "publish", trained, "ann/gfp"))
+    with Hub() as hub, session(hub.url, tmp_path / "a") as run:
+        code, said, errors = run("hf_ann", "publish", trained, "ann/gfp")
         assert (code, errors) == (0, [])
         sha, files = hub.repositories["ann/gfp"].at("main")
         assert not hub.repositories["ann/gfp"].private
@@ -116,20 +122,19 @@ def test_publish_and_load(trained, tmp_path):
 @pytest.mark.slow
 def test_repeated_interrupted_and_refused(trained, tmp_path):
     publish = ("publish", trained)
-    with Hub() as hub:
-        first, again = session(hub.url, tmp_path, *[("hf_ann", *publish, "ann/gfp")] * 2)
-        assert first[0] == again[0] == 0
+    with Hub() as hub, session(hub.url, tmp_path) as run:
+        assert [run("hf_ann", *publish, "ann/gfp")[0] for _ in range(2)] == [0, 0]
         assert sum(method == "PUT" for method, _ in hub.log) == 3  # weights and two plots, once
 
         hub.large.clear()
         hub.cut_uploads = 1000
-        [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", *publish, "ann/new"))
+        code, _, errors = run("hf_ann", *publish, "ann/new")
         assert code == 2 and len(errors) == 1 and "ann/new: nothing was published" in errors[0]
         assert hub.repositories["ann/new"].at("main")[1] == {}
         hub.cut_uploads = 1  # a short one is repeated by itself
-        [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", *publish, "ann/new", "--private"))
+        code, _, errors = run("hf_ann", *publish, "ann/new", "--private")
         assert code == 2 and "ann/new: exists and is public" in errors[0]
-        assert session(hub.url, tmp_path, ("hf_ann", *publish, "ann/new"))[0][0] == 0
+        assert run("hf_ann", *publish, "ann/new")[0] == 0
         assert len(hub.repositories["ann/new"].at("main")[1]) == len(hub.repositories["ann/gfp"].at("main")[1])
 
         other = hub.repositories["ann/bert"] = type(hub.repositories["ann/gfp"])("ann", False)
@@ -144,13 +149,14 @@ def test_repeated_interrupted_and_refused(trained, tmp_path):
             ("hf_ann", "x"): "'x': expected user/name",
             ("hf_ann", "ann/x--y..z"): "not a valid repository name",
         }
-        results = session(hub.url, tmp_path, *[(token, *publish, name) for token, name in cases])
-        for (code, _, errors), expected in zip(results, cases.values(), strict=True):
+        for (token, name), expected in cases.items():
+            code, _, errors = run(token, *publish, name)
             assert code == 2 and len(errors) == 1 and expected in errors[0], (errors, expected)
         assert other.at("main")[0] == "1" * 40
-        assert session(hub.url, tmp_path, ("hf_ann", *publish, "ann/secret", "--private"))[0][0] == 0
+        assert run("hf_ann", *publish, "ann/secret", "--private")[0] == 0
         assert hub.repositories["ann/secret"].private
-    [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", *publish, "ann/gfp"))  # the server is gone
+    with session(hub.url, tmp_path) as run:  # the server is gone
+        code, _, errors = run("hf_ann", *publish, "ann/gfp")
     assert code == 2 and len(errors) == 1 and "nothing was published" in errors[0]
 
 
@@ -158,16 +164,16 @@ def test_repeated_interrupted_and_refused(trained, tmp_path):
 def test_a_space_has_all_that_it_needs(trained, tmp_path):
     """tests/app/test_page.py opens one."""
     pytest.importorskip("gradio", reason='needs gradio: pip install "lyra-bio[app]"')
-    with Hub() as hub:
-        calls = [("hf_ann", "publish", trained, "ann/gfp", "--space"), ("hf_ann", "app", "--space", "ann/gfp")]
-        (first, again) = session(hub.url, tmp_path, *calls)
+    with Hub() as hub, session(hub.url, tmp_path) as run:
+        first = run("hf_ann", "publish", trained, "ann/gfp", "--space")
+        again = run("hf_ann", "app", "--space", "ann/gfp")
         assert first[0] == again[0] == 0, (first, again)
         assert f"published: {hub.url}/spaces/ann/gfp" in first[1]
         space = hub.repositories["spaces/ann/gfp"]
         (_, made), (_, published), (_, updated) = space.commits[1:]
         assert set(made) == {"README.md"} and published == updated
-        calls = [("hf_ann", "publish", trained, "ann/secret", "--private"), ("hf_ann", "app", "--space", "ann/secret")]
-        assert [code for code, *_ in session(hub.url, tmp_path, *calls)] == [0, 0]
+        assert run("hf_ann", "publish", trained, "ann/secret", "--private")[0] == 0
+        assert run("hf_ann", "app", "--space", "ann/secret")[0] == 0
         assert hub.repositories["spaces/ann/secret"].private and not space.private  # as its model
         other = hub.repositories["spaces/ann/own"] = type(space)("ann", False)
         other.commits.append(("1" * 40, {"app.py": (b"", False)}))
@@ -176,10 +182,10 @@ def test_a_space_has_all_that_it_needs(trained, tmp_path):
             ("hf_ann", "ann/none"): "ann/none: the Hub returned 404",
             ("hf_ann", "gfp"): "'gfp': expected user/name",
         }
-        results = session(hub.url, tmp_path, *[(token, "app", "--space", name) for token, name in cases])
-        for (code, _, errors), expected in zip(results, cases.values(), strict=True):
+        for (token, name), expected in cases.items():
+            code, _, errors = run(token, "app", "--space", name)
             assert code == 2 and len(errors) == 1 and expected in errors[0], (errors, expected)
-        [(code, _, errors)] = session(hub.url, tmp_path, ("hf_ann", "publish", trained, "ann/own", "--space"))
+        code, _, errors = run("hf_ann", "publish", trained, "ann/own", "--space")
         assert code == 2 and "ann/own: this repository already contains another space" in errors[0]
     card = ModelCard(published["README.md"][0].decode()).data.to_dict()
     expected = {"sdk": "gradio", "app_file": "app.py", "models": ["ann/gfp"], "license": "apache-2.0", "title": "gfp"}
@@ -196,15 +202,13 @@ def test_a_space_has_all_that_it_needs(trained, tmp_path):
 @pytest.mark.slow
 def test_push_to_hub(table, tmp_path):
     train = ("train", table, *TRAIN, "--push_to_hub", "true", "--output_dir")
-    with Hub() as hub:
-        results = session(
-            hub.url,
-            tmp_path,
-            ("hf_ann", *train, tmp_path / "splicing"),
-            ("hf_ann", *train, tmp_path / "m", "--hub_model_id", "ann/other", "--hub_private_repo", "true"),
-            (None, *train, tmp_path / "none"),
-            ("hf_ann", *train, tmp_path / "broken", "--hub_model_id", "ann/broken-m"),
-        )
+    with Hub() as hub, session(hub.url, tmp_path) as run:
+        results = [
+            run("hf_ann", *train, tmp_path / "splicing"),
+            run("hf_ann", *train, tmp_path / "m", "--hub_model_id", "ann/other", "--hub_private_repo", "true"),
+            run(None, *train, tmp_path / "none"),
+            run("hf_ann", *train, tmp_path / "broken", "--hub_model_id", "ann/broken-m"),
+        ]
         assert [code for code, *_ in results] == [0, 0, 2, 2]
         files = hub.repositories["ann/splicing"].at("main")[1]
         record = json.loads((tmp_path / "splicing" / "metrics.json").read_text())

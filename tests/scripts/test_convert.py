@@ -1,15 +1,13 @@
 """A state dict of the published implementation becomes a checkpoint with the same outputs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from convert_original_checkpoint import main
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "tools" / "convert_original_checkpoint.py"
 LETTERS = {"protein": "ILVFMCAGPTSYWQNHEDKR", "dna": "ACGT", "rna": "ATCG"}
 
 
@@ -69,9 +67,8 @@ def published_forward(state, one_hot):
 
 def run(tmp_path, state, alphabet, letters=None):
     torch.save(state, tmp_path / "state.pt")
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "state.pt"), str(tmp_path / "out")]
-    command += ["--alphabet", alphabet, "--letters", letters or LETTERS[alphabet]]
-    return subprocess.run(command, capture_output=True, text=True)
+    places = [str(tmp_path / "state.pt"), str(tmp_path / "out")]
+    return main([*places, "--alphabet", alphabet, "--letters", letters or LETTERS[alphabet]])
 
 
 @pytest.mark.parametrize(
@@ -80,8 +77,7 @@ def run(tmp_path, state, alphabet, letters=None):
 def test_exact(tmp_path, alphabet, labels, scale):
     letters = LETTERS[alphabet]
     state = published_state_dict(len(letters), labels=labels, scale=scale)
-    result = run(tmp_path, state, alphabet)
-    assert result.returncode == 0, result.stderr
+    assert run(tmp_path, state, alphabet) == 0
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     indices = torch.randint(0, len(letters), (3, 50))
     texts = ["".join(letters[i] for i in row) for row in indices]
@@ -100,24 +96,25 @@ def test_exact(tmp_path, alphabet, labels, scale):
         (lambda s: s.update(model=[1]), "expected a dictionary of tensors"),
     ],
 )
-def test_a_wrong_state_dict_is_named(tmp_path, change, message):
+def test_a_wrong_state_dict_is_named(tmp_path, capsys, change, message):
     state = published_state_dict(20)
     change(state)
-    result = run(tmp_path, state, "protein")
-    assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
+    assert run(tmp_path, state, "protein") == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_letters_are_named(tmp_path):
-    result = run(tmp_path, published_state_dict(20), "protein", "ACDE")
-    assert result.returncode == 2 and "--letters: expected each of ACDEFGHIKLMNPQRSTVWY once, got ACDE" in result.stderr
+def test_wrong_letters_are_named(tmp_path, capsys):
+    assert run(tmp_path, published_state_dict(20), "protein", "ACDE") == 2
+    assert "--letters: expected each of ACDEFGHIKLMNPQRSTVWY once, got ACDE" in capsys.readouterr().err
 
 
-def test_code_in_a_pickle_is_not_run(tmp_path):
+def test_code_in_a_pickle_is_not_run(tmp_path, capsys):
     class Evil:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
 
-    result = run(tmp_path, {"encoder.weight": Evil()}, "protein")
-    assert result.returncode == 2 and "not a PyTorch state dict" in result.stderr
+    assert run(tmp_path, {"encoder.weight": Evil()}, "protein") == 2
+    assert "not a PyTorch state dict" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
