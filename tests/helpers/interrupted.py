@@ -1,18 +1,13 @@
-"""Runs of `lyra`, or another program, that end at a chosen point: by SIGKILL or SIGTERM at the n-th call of a function.
-
-They are children of a server that has imported what takes seconds, and has run nothing.
-"""
+"""Runs of `lyra`, or another program, ended at a chosen point: by SIGKILL or SIGTERM at the n-th call of a function."""
 
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
-import tempfile
+
+import forked
 
 KILLED = -signal.SIGKILL
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["lyra.training.run", "lyra.inference.prediction", "pcn.training"])
 
 
 def interrupted(kind, where, number, *arguments, program="lyra"):
@@ -24,19 +19,12 @@ def interrupted(kind, where, number, *arguments, program="lyra"):
         number: of the call.
         arguments: of the command line.
     """
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as said:
-        command = (program, *map(str, arguments))
-        process = _SERVER.Process(target=_run, args=(kind, where, number, command, said.name))
-        process.start()
-        process.join(120)
-        return process.exitcode, said.read()
+    done = forked.run(_run, kind, where, number, program, list(map(str, arguments)))
+    return done.codes[0], done.stderr
 
 
-def _run(kind, where, number, command, said):
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(said, os.O_WRONLY), 2)
+def _run(kind, where, number, program, arguments):
     _end_at(kind, where, number)
-    program, *arguments = command
     sys.exit(importlib.import_module(f"{program}.cli").main(arguments))
 
 

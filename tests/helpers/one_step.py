@@ -1,10 +1,9 @@
 """One optimizer step on a global batch of eight rows with the plain HF Trainer, for the tests of the loss contract.
 
-Run by `torch.distributed.run` it takes the step on several processes; each gets its share of the rows.
+Of several processes each gets its share of the rows.
 """
 
 import gc
-import sys
 
 import numpy as np
 import torch
@@ -74,8 +73,7 @@ def step(kind, accumulation, folder, processes=1):
     return trainer.state.log_history[0]["loss"], (before - after).numpy()
 
 
-if __name__ == "__main__":
-    kind, accumulation, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def on_two_processes(kind, accumulation, folder):
     result = step(kind, accumulation, folder, processes=2)
     if result is not None:
         np.savez(f"{folder}/result.npz", loss=result[0], gradient=result[1])

@@ -5,7 +5,6 @@ DistributedDataParallel averages.
 """
 
 import gc
-import sys
 
 import torch
 import torch.distributed as dist
@@ -104,18 +103,14 @@ def refuse():
             raise AssertionError(f"{shape} was taken")
 
 
-if __name__ == "__main__":
+def main(ranks):
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    compared = 0
-    for starts in STARTS[int(sys.argv[1])]:
+    for starts in STARTS[ranks]:
         for settings in SETTINGS.values():
             for head in HEADS:
                 compare(head, settings, starts)
-                compared += 1
     refuse()
-    if dist.get_rank() == 0:
-        print(f"compared {compared}")
     dist.barrier()
     gc.collect()  # threads of what wrapped the models must not outlive the group
     dist.destroy_process_group()

@@ -1,11 +1,10 @@
-"""Trains and evaluates on all processes that `torch.distributed.run` started, for `test_processes.py`.
+"""Trains and evaluates on one process or on all of several, for `test_processes.py`.
 
 Writes the losses, the validation scores and the weights; several processes also compare their weights.
 """
 
 import gc
 import json
-import sys
 
 import numpy as np
 import torch
@@ -56,8 +55,7 @@ def train(folder, processes, accumulation, remainder):
     return trainer.state.log_history, weights
 
 
-if __name__ == "__main__":
-    folder, accumulation, remainder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+def main(folder, accumulation, remainder):
     state = PartialState(cpu=True)
     history, weights = train(f"{folder}/run", state.num_processes, accumulation, remainder)
     if state.is_main_process:

@@ -1,14 +1,11 @@
 """The loss: right values, ignored labels, and the same for any number of accumulation steps or processes."""
 
-import os
-import subprocess
-
+import forked
 import numpy as np
 import one_step
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import torchrun
 
 from lyra import LyraForMaskedLM, LyraForSequenceClassification, LyraForTokenClassification, LyraTokenizer
 from lyra.data import LyraCollator
@@ -196,9 +193,8 @@ def test_num_items_in_batch_divides_the_sum(tiny):
 
 
 def run_on_two_processes(tmp_path, kind, accumulation):
-    command = [*torchrun(2), one_step.__file__, kind, str(accumulation), str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert result.returncode == 0, result.stderr
+    done = forked.run(one_step.on_two_processes, kind, accumulation, str(tmp_path), processes=2)
+    assert done.codes == [0, 0], done.stderr
     with np.load(tmp_path / "result.npz") as values:
         return float(values["loss"]), values["gradient"]
 

@@ -1,9 +1,8 @@
 """`lyra.parallel`: sequences sharded over several processes are the sequences on one."""
 
-import subprocess
-
+import forked
 import pytest
-from runs import HELPERS, torchrun
+import shards
 
 from lyra import LyraConfig, LyraForSequenceClassification
 from lyra.parallel import SequenceParallel
@@ -13,10 +12,8 @@ from lyra.parallel import SequenceParallel
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_shards_are_the_whole(ranks):
     """Outputs, losses and gradients of every head; the comparisons are in `shards.py`, on each rank."""
-    script = HELPERS / "shards.py"
-    result = subprocess.run([*torchrun(ranks), str(script), str(ranks)], capture_output=True, text=True, timeout=250)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.strip() == "compared 48"
+    done = forked.run(shards.main, ranks, processes=ranks)
+    assert done.codes == [0] * ranks, done.stderr[-3000:]
 
 
 def test_both_strands_are_refused():

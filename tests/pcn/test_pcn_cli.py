@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import jet_files
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 from interrupted import KILLED, interrupted
-from runs import torchrun
 from safetensors.torch import load_file, save_file
 
 from lyra.errors import InputError
@@ -105,18 +105,22 @@ def test_weights_that_do_not_fit_are_named(tagger, tmp_path, lost):
         load_model(str(tmp_path / "model"))
 
 
+def train_on_cpu(command):
+    os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch --cpu` sets it
+    sys.exit(main(command))
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tagger, tmp_path):
     """Of the same global batch, to what the order of sums changes."""
     records = {}
     for processes in (1, 2):
         output = tmp_path / str(processes)
-        command = [*torchrun(processes), "-m", "pcn", "train", str(tagger / "train.parquet"), *FEW]
+        command = ["train", str(tagger / "train.parquet"), *FEW]
         command += ["--validation", str(tagger / "test.root"), "-o", str(output)]
         command += ["--per_device_train_batch_size", str(18 // processes)]  # 90 jets, five full batches
-        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}  # as `accelerate launch --cpu` sets
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
-        assert done.returncode == 0, done.stderr[-3000:]
+        done = forked.run(train_on_cpu, command, processes=processes)
+        assert done.codes == [0] * processes, done.stderr[-3000:]
         assert done.stdout.count("written: ") == 1
         records[processes] = json.loads((output / "metrics.json").read_text())
     assert records[2]["hyperparameters"]["batch_size"] == records[1]["hyperparameters"]["batch_size"]

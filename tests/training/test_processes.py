@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
+import two_processes
 from runs import HELPERS, TRAIN, torchrun, write_table
 
 from lyra.cli import main
@@ -27,11 +29,11 @@ def start(command, *arguments):
 def test_the_same_losses_scores_and_weights(tmp_path, accumulation, remainder):
     """Of a global batch of eight rows, in parts of other lengths; validation splits that the batches do not fill."""
     results = []
-    for name, command in (("one", [sys.executable]), ("two", torchrun(2))):
-        folder = tmp_path / name
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
         folder.mkdir()
-        done = start(command, HELPERS / "two_processes.py", folder, accumulation, remainder)
-        assert done.returncode == 0, done.stderr[-3000:]
+        done = forked.run(two_processes.main, str(folder), accumulation, remainder, processes=processes)
+        assert done.codes == [0] * processes, done.stderr[-3000:]
         results.append(json.loads((folder / "result.json").read_text()))
     one, two = results
     assert len(one["losses"]) == 12 and len(one["scores"]) == 2
