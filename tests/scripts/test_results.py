@@ -22,7 +22,7 @@ from transformers import (
 from lyra.data import DataArguments
 from lyra.hub import build_artifact, code_sha256
 from lyra.inference import load_model
-from lyra.training import LyraTrainingArguments, ModelArguments
+from lyra.training import LyraTrainingArguments, ModelArguments, job
 from lyra.training.linear import fit_linear
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,7 @@ def task(tmp_path, monkeypatch):
     small = {"per_device_train_batch_size": 32, "use_cpu": True}
     monkeypatch.setattr(reproduce, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(job, "usual_epochs", lambda *_: 2.0)
     facts = {"title": "A", "data": "t.csv", "metric": "spearman", "epochs": 1, "source": "here", "published": []}
     return facts | {"name": "t", "flags": small, "test_use": "The test split was scored once."}
 
