@@ -1,7 +1,6 @@
 """Where aligned sequences differ from their wild type."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,8 +11,25 @@ if TYPE_CHECKING:
     from .strings import Strings
 
 
-def mutated_positions(table: "Table", sequences: "Strings", wild_type: str | None, flag: str) -> list[np.ndarray]:
-    """The positions, from 0, at which each sequence differs from the wild type.
+class Mutations(NamedTuple):
+    """The mutations of aligned sequences, one sequence after the other.
+
+    Attributes:
+        positions: from 0, `(mutations,)`.
+        counts: of each sequence, `(sequences,)`.
+    """
+
+    positions: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where in `positions` those of each mutated sequence begin."""
+        return (np.cumsum(self.counts) - self.counts)[self.counts > 0]
+
+
+def find_mutations(table: "Table", sequences: "Strings", wild_type: str | None, flag: str) -> Mutations:
+    """The positions at which each sequence differs from the wild type.
 
     Args:
         wild_type: by default the most frequent letter of each position.
@@ -30,20 +46,27 @@ def mutated_positions(table: "Table", sequences: "Strings", wild_type: str | Non
             f"{table.locations[other[0]]}: expected aligned sequences of one length for {flag}, got "
             f"{sequences.lengths[other[0]]} letters; {first} {length}"
         )
-    letters = _code_points(sequences)
-    if wild_type is None:
-        reference = np.array([_most_frequent(column) for column in letters.T])
-    else:
-        (reference,) = _code_points([wild_type])
-    return [np.flatnonzero(row != reference) for row in letters]
+    reference = _most_frequent(sequences, length) if wild_type is None else _code_points([wild_type], length)[0]
+    positions, counts = [], []
+    for block in sequences.blocks():
+        differs = _code_points(block, length) != reference
+        positions.append(np.nonzero(differs)[1].astype(np.int32))
+        counts.append(differs.sum(axis=1, dtype=np.int32))
+    return Mutations(np.concatenate(positions), np.concatenate(counts))
 
 
-def _code_points(sequences: Iterable[str]) -> np.ndarray:
-    """`(sequences, length)`"""
-    upper = np.array([sequence.upper() for sequence in sequences])
-    return upper.view(np.uint32).reshape(len(upper), -1)
+def _most_frequent(sequences: "Strings", length: int) -> np.ndarray:
+    """The code point of the most frequent letter of each position, of two the first in the order of code points."""
+    known = sorted({ord(letter.upper()) for letter in sequences.letters})
+    number_of = np.zeros(known[-1] + 1, np.int64)
+    number_of[known] = np.arange(len(known))
+    counts, first = np.zeros(length * len(known), np.int64), np.arange(length) * len(known)
+    for block in sequences.blocks():
+        numbers = number_of[_code_points(block, length)] + first
+        counts += np.bincount(numbers.reshape(-1), minlength=len(counts))
+    return np.array(known)[counts.reshape(length, -1).argmax(axis=1)]
 
 
-def _most_frequent(letters: np.ndarray) -> int:
-    values, counts = np.unique(letters, return_counts=True)
-    return int(values[counts.argmax()])
+def _code_points(block: list[str], length: int) -> np.ndarray:
+    """Letters in upper case, `(sequences, length)`."""
+    return np.frombuffer("".join(block).upper().encode("utf-32-le"), np.uint32).reshape(-1, length)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .clusters import cluster
-from .positions import mutated_positions
+from .positions import Mutations, find_mutations
 
 if TYPE_CHECKING:
     from .arguments import DataArguments
@@ -76,10 +76,10 @@ def _split_by_positions(
         InputError: if a row has several mutations where it must have one, or the positions are too few.
     """
     flag, folds = f"--split {args.split}", args.folds or 0
-    mutated = mutated_positions(table, sequences, args.wild_type, flag)
+    mutations = find_mutations(table, sequences, args.wild_type, flag)
     if singles:
-        _check_single(table, mutated, flag)
-    positions, counts = np.unique(np.concatenate(mutated), return_counts=True)
+        _check_single(table, mutations, flag)
+    positions, counts = np.unique(mutations.positions, return_counts=True)
     if len(positions) < folds + 1:
         needed = f"{flag} with {folds} folds needs at least {folds + 1} mutated positions"
         raise InputError(f"{table.source}: {needed}, the table has {len(positions)}")
@@ -90,24 +90,41 @@ def _split_by_positions(
     rows_of = dict(zip(positions.tolist(), counts.tolist(), strict=True))
     before = np.cumsum([0, *(rows_of[position] for position in left)])
     validating = max(1, int((before[:-1] < args.validation_fraction * before[-1]).sum()))
-    split_of = dict.fromkeys(tested.tolist(), TEST) | dict.fromkeys(left[:validating].tolist(), VALIDATION)
-    splits = np.array([_only({split_of.get(position, TRAIN) for position in row.tolist()}) for row in mutated], np.int8)
+    split_of = np.full(positions[-1] + 1, TRAIN, np.int8)
+    split_of[tested], split_of[left[:validating]] = TEST, VALIDATION
+    splits = _splits_of_rows(mutations, split_of)
     reference = "the most frequent letters" if args.wild_type is None else "--wild_type"
     tests = f"test is fold {args.fold} of {folds}, {(splits == TEST).sum()} rows" if args.fold else "no test rows"
     notes.append(f"split: {args.split}, {tests}; {len(positions)} positions differ from the wild type, {reference}")
     if straddling := (splits == DROPPED).sum():
         notes.append(f"split: {straddling} rows are left out, as they are mutated at positions of different splits")
-    return Division(splits, [str(row[0]) if len(row) else "" for row in mutated])
+    return Division(splits, _first_positions(mutations))
 
 
-def _check_single(table: "Table", mutated: list[np.ndarray], flag: str) -> None:
-    for location, row in zip(table.locations, mutated, strict=True):
-        if len(row) > 1:
-            raise InputError(f"{location}: {flag} is for single mutants, this one has {len(row)} mutations")
+def _check_single(table: "Table", mutations: Mutations, flag: str) -> None:
+    several = mutations.counts > 1
+    if several.any():
+        row = int(several.argmax())
+        raise InputError(
+            f"{table.locations[row]}: {flag} is for single mutants, this one has {mutations.counts[row]} mutations"
+        )
 
 
-def _only(splits: set[int]) -> int:
-    return DROPPED if len(splits) > 1 else next(iter(splits), TRAIN)
+def _splits_of_rows(mutations: Mutations, split_of: np.ndarray) -> np.ndarray:
+    """The split of each row that is mutated at positions of one split, given that of each position."""
+    splits, mutated = np.full(len(mutations.counts), TRAIN, np.int8), mutations.counts > 0
+    each = split_of[mutations.positions]
+    first, last = (join.reduceat(each, mutations.starts) for join in (np.minimum, np.maximum))
+    splits[mutated] = np.where(first == last, first, DROPPED)
+    return splits
+
+
+def _first_positions(mutations: Mutations) -> list[str]:
+    """The first mutated position of each row, empty for one without mutations."""
+    names = np.array([*map(str, range(mutations.positions.max() + 1)), ""], object)
+    first = np.full(len(mutations.counts), -1)
+    first[mutations.counts > 0] = mutations.positions[mutations.starts]
+    return names[first].tolist()
 
 
 def _split_by_mutations(table: "Table", sequences: "Strings", args: "DataArguments", notes: list[str]) -> Division:
@@ -117,7 +134,7 @@ def _split_by_mutations(table: "Table", sequences: "Strings", args: "DataArgumen
         InputError: if no row has more, or none as few.
     """
     flag = "--split mutations"
-    counts = np.array([len(row) for row in mutated_positions(table, sequences, args.wild_type, flag)])
+    counts = find_mutations(table, sequences, args.wild_type, flag).counts
     most = args.train_mutations
     if most is None:  # what comes nearest to the fraction of test rows
         known = np.unique(counts)[:-1]
