@@ -29,17 +29,25 @@ BEFORE = "1b22ee7"  # the last commit that kept each row as a dictionary
 LENGTH, ROUNDS, BLOCK = 50, 3, 100_000
 STEPS = 20
 
-# What a process measures; imports are not counted.
+# What a process measures: the time without imports, and memory with those that it needs, each when it is needed.
+IMPORTS = """
+import json, resource
+import lyra.tokenization_lyra, datasets, lyra.data.preparation
+print(json.dumps({"imports_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
 PREPARE = """
 import json, resource, sys, time
-import lyra.tokenization_lyra, datasets
 from lyra.data.arguments import DataArguments
-from lyra.data.preparation import prepare
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before, start = peak(), time.perf_counter()
-data = prepare(DataArguments(sys.argv[1]))
+from lyra.data.preparation import check, encode
+start = time.perf_counter()
+data = check(DataArguments(sys.argv[1]))
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "imports_mb": before, "peak_mb": peak(), "rows": len(data.sequences["train"])}))
+import lyra.tokenization_lyra, datasets
+start = time.perf_counter()
+data = encode(data)
+seconds += time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": seconds, "peak_mb": peak, "rows": len(data.sequences["train"])}))
 """
 LOAD = """
 import json, sys, tempfile, time
@@ -125,7 +133,7 @@ def compare(rows: int, before: Path, folder: Path) -> dict[str, dict[str, float]
     found: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
     for _ in range(ROUNDS):
         for name, code in (("before", before), ("now", ROOT)):
-            found[name].append(measure(PREPARE, code, file))
+            found[name].append(measure(PREPARE, code, file) | measure(IMPORTS, code))
             print(f"{rows:,} rows, {name}: {found[name][-1]}", flush=True)
     return {
         name: {key: statistics.median(each[key] for each in runs) for key in runs[0]} for name, runs in found.items()
@@ -163,7 +171,7 @@ def report(record: dict[str, Any]) -> str:
         "",
         f"A CSV of {record['rows']:,} proteins of {LENGTH} letters, each with a number: read, checked, split and",
         f"encoded. One thread of {record['machine']}; medians of {ROUNDS} processes on each side, in turn; {machine}.",
-        "Memory is the most that a process had, its imports (PyTorch, Transformers, Datasets) included.",
+        "Memory is the most that a process had, its imports included.",
         "",
         "| | seconds | memory, MB | of which imports |",
         "|---|---|---|---|",

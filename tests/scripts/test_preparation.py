@@ -17,6 +17,6 @@ def test_the_benchmark_measures(tmp_path):
     """What a larger table takes, on a tiny one; the code of before needs the history, which a copy may lack."""
     (found,) = preparation.grow([2000], tmp_path)
     assert found["rows"] < found["table_rows"] == 2000
-    assert found["seconds"] > 0 and found["peak_mb"] >= found["imports_mb"] and found["step_ms"] > 0
+    assert found["seconds"] > 0 and found["peak_mb"] > 0 and found["step_ms"] > 0
     started = preparation.start_training(300, tmp_path)
     assert len(started) == 2 and all(each["seconds"] > 0 for each in started.values())
