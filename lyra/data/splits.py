@@ -211,16 +211,19 @@ class _Draw:
         start = np.empty(len(first), np.int32)
         start[first[self.rows][::-1]] = self.rows[::-1]  # the last that is written stays: the first row in training
         start = start[first[self.rows]]
-        places = np.arange((start == self.rows).sum(), dtype=np.int32)
-        np.random.default_rng([seed, split]).shuffle(places)
+        starts = self.rows[start == self.rows]
+        np.random.default_rng([seed, split]).shuffle(starts)
         block = np.empty(len(first), np.int32)
-        block[self.rows[start == self.rows][places]] = np.arange(len(places), dtype=np.int32)
+        block[starts] = np.arange(len(starts), dtype=np.int32)
         self.block = block[start]
-        self.sizes = np.bincount(self.block, minlength=len(places)).astype(np.int32)
+        alone = len(starts) == len(start)  # each row by itself, as a rule
+        self.sizes = np.ones(len(starts), np.int32) if alone else np.bincount(start)[starts].astype(np.int32)
         self.strata = self._rarest(strata + 1)  # -1 is none
 
     def _rarest(self, strata: np.ndarray) -> np.ndarray:
         """The rarest stratum of the rows of each block."""
+        if strata.min() == strata.max():
+            return np.full(len(self.sizes), strata[0], np.int32)
         by_rarity = np.argsort(np.bincount(strata), kind="stable").astype(np.int32)
         ranks = np.full(len(self.sizes), len(by_rarity), np.int32)
         np.minimum.at(ranks, self.block, np.argsort(by_rarity).astype(np.int32)[strata[self.rows]])
@@ -250,8 +253,9 @@ class _Draw:
         small = blocks[self.sizes[blocks] <= 2 * quota]
         if not len(small):
             small = blocks[[self.sizes[blocks].argmin()]]
+        small = small[: min(most, quota)]  # each has a row at least
         before = np.cumsum(self.sizes[small]) - self.sizes[small]
-        self._take(small[:most][before[:most] < quota])
+        self._take(small[before < quota])
 
     def deal(self, fold: int, folds: int) -> None:
         """Moves the rows of one of `folds` parts."""

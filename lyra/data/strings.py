@@ -55,11 +55,12 @@ class Strings(ArrowView[str]):
         blocks = [np.fromiter(map(hash, map(str.upper, block)), np.int64, len(block)) for block in self.blocks()]
         hashes = np.concatenate([np.zeros(0, np.int64), *blocks])
         del blocks
-        order = np.argsort(hashes, kind="stable").astype(np.int32)  # enough for two thousand million rows
+        order = np.argsort(hashes).astype(np.int32)  # enough for two thousand million rows
         hashes = hashes[order]
         is_new = np.diff(hashes, prepend=hashes[:1] - 1) != 0
+        first = np.minimum.reduceat(order, np.flatnonzero(is_new)) if len(order) else order
         found = np.empty_like(order)
-        found[order] = order[is_new][np.cumsum(is_new, dtype=np.int32) - 1]
+        found[order] = first[np.cumsum(is_new, dtype=np.int32) - 1]
         repeated = np.flatnonzero(found != np.arange(len(found)))
         if all(a.upper() == b.upper() for a, b in zip(self.take(repeated), self.take(found[repeated]), strict=True)):
             return found

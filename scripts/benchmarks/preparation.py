@@ -135,9 +135,12 @@ def compare(rows: int, before: Path, folder: Path) -> dict[str, dict[str, float]
         for name, code in (("before", before), ("now", ROOT)):
             found[name].append(measure(PREPARE, code, file) | measure(IMPORTS, code))
             print(f"{rows:,} rows, {name}: {found[name][-1]}", flush=True)
-    return {
-        name: {key: statistics.median(each[key] for each in runs) for key in runs[0]} for name, runs in found.items()
-    }
+    return {name: medians(runs) for name, runs in found.items()}
+
+
+def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each number that several processes measured."""
+    return {key: statistics.median(each[key] for each in runs) for key in runs[0]}
 
 
 def grow(sizes: list[int], folder: Path) -> list[dict[str, Any]]:
@@ -146,7 +149,8 @@ def grow(sizes: list[int], folder: Path) -> list[dict[str, Any]]:
     for rows in sizes:
         file = folder / f"{rows}.csv"
         simulate(file, rows)
-        found.append({"table_rows": rows} | measure(PREPARE, ROOT, file) | measure(LOAD, ROOT, file, STEPS))
+        prepared = medians([measure(PREPARE, ROOT, file) for _ in range(ROUNDS)])
+        found.append({"table_rows": rows} | prepared | measure(LOAD, ROOT, file, STEPS))
         print(found[-1], flush=True)
         file.unlink()
     return found
