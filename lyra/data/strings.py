@@ -55,10 +55,14 @@ class Strings(ArrowView[str]):
         blocks = [np.fromiter(map(hash, map(str.upper, block)), np.int64, len(block)) for block in self.blocks()]
         hashes = np.concatenate([np.zeros(0, np.int64), *blocks])
         del blocks
+        ordered = np.sort(hashes)
+        if (ordered[1:] != ordered[:-1]).all():
+            return np.arange(len(hashes), dtype=np.int32)
+        del ordered
         order = np.argsort(hashes).astype(np.int32)  # enough for two thousand million rows
         hashes = hashes[order]
         is_new = np.diff(hashes, prepend=hashes[:1] - 1) != 0
-        first = np.minimum.reduceat(order, np.flatnonzero(is_new)) if len(order) else order
+        first = np.minimum.reduceat(order, np.flatnonzero(is_new))
         found = np.empty_like(order)
         found[order] = first[np.cumsum(is_new, dtype=np.int32) - 1]
         repeated = np.flatnonzero(found != np.arange(len(found)))
