@@ -57,16 +57,17 @@ def find_mutations(table: "Table", sequences: "Strings", wild_type: str | None, 
 
 def _most_frequent(sequences: "Strings", length: int) -> np.ndarray:
     """The code point of the most frequent letter of each position, of two the first in the order of code points."""
-    known = sorted({ord(letter.upper()) for letter in sequences.letters})
+    known = np.unique(_code_points(list(sequences.letters), 1))
     number_of = np.zeros(known[-1] + 1, np.int64)
     number_of[known] = np.arange(len(known))
     counts, first = np.zeros(length * len(known), np.int64), np.arange(length) * len(known)
     for block in sequences.blocks():
         numbers = number_of[_code_points(block, length)] + first
         counts += np.bincount(numbers.reshape(-1), minlength=len(counts))
-    return np.array(known)[counts.reshape(length, -1).argmax(axis=1)]
+    return known[counts.reshape(length, -1).argmax(axis=1)]
 
 
 def _code_points(block: list[str], length: int) -> np.ndarray:
-    """Letters in upper case, `(sequences, length)`."""
-    return np.frombuffer("".join(block).upper().encode("utf-32-le"), np.uint32).reshape(-1, length)
+    """Letters in upper case, `(sequences, length)`; others than those of ASCII, whose upper case may be two, stay."""
+    letters = np.frombuffer("".join(block).encode("utf-32-le"), np.uint32).reshape(-1, length)
+    return np.where((letters >= ord("a")) & (letters <= ord("z")), letters - 32, letters)

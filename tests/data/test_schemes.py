@@ -12,7 +12,10 @@ from test_data import complaint, write
 
 from lyra.data import SPLITS, DataArguments
 from lyra.data.clusters import cluster
+from lyra.data.loading import load_table
+from lyra.data.positions import find_mutations
 from lyra.data.preparation import check
+from lyra.data.strings import Strings
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 WILD_TYPE = "MKTAYIAKQRQISFVKSHFSRQ"
@@ -189,3 +192,12 @@ def test_what_positions_cannot_be_counted_in(tmp_path):
     assert "t.csv, row 31" in complaint(long, split="position") and "got 3 letters" in complaint(long, split="position")
     several = table_of(tmp_path, [*mutants(30), *mutants(30, 3)])
     assert "--split contiguous is for single mutants, this one has" in complaint(several, split="contiguous")
+
+
+def test_case_is_no_mutation_and_letters_outside_of_the_alphabet_are(tmp_path):
+    others = [WILD_TYPE.lower(), WILD_TYPE.replace("M", "ß", 1), WILD_TYPE[:5] + "é" + WILD_TYPE[6:]]
+    path = table_of(tmp_path, [(WILD_TYPE, set()), *mutants(30), *((other, set()) for other in others)])
+    table = load_table(DataArguments(str(path)))
+    mutations = find_mutations(table, Strings.of(table.rows.column("sequence")), None, "--split position")
+    assert mutations.counts.tolist() == [0, *[1] * 30, 0, 1, 1]
+    assert mutations.positions.tolist()[-2:] == [0, 5]

@@ -31,8 +31,10 @@ def run(function, *arguments, processes=1):
             started[-1].start()
         for process in started:
             process.join(_SECONDS)
-            process.kill()
-            process.join()
+        if any(process.is_alive() for process in started):
+            for process in started:
+                process.kill()
+            raise TimeoutError(err.read())
         return Done([process.exitcode for process in started], out.read(), err.read())
 
 
