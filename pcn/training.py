@@ -22,7 +22,7 @@ from transformers.trainer_utils import EvalPrediction
 
 from lyra import __version__
 from lyra.errors import InputError, one_line
-from lyra.files import file_sha256, locked, move_into, write_json
+from lyra.files import CACHE, file_sha256, locked, move_into, write_json
 from lyra.plots import plot_confusion, plot_history
 from lyra.training.arguments import parse_overrides
 from lyra.training.base_trainer import BaseTrainer, global_batch_size
@@ -92,7 +92,7 @@ def train(
     config, extractor = build_config(model, jets, classes.names)
     background = choose_background(jets.background, classes.names)
     started = time.monotonic()
-    with locked(output) if main else nullcontext(), _scratch(output / f".features-{args.process_index}") as folder:
+    with locked(output) if main else nullcontext(), _scratch(output / f"{CACHE}-{args.process_index}") as folder:
         splits, cut = _read(files, jets, extractor, classes, folder, args.seed)
         if main:
             sizes = ", ".join(f"{len(each):,} to {name}" for name, each in splits.items())

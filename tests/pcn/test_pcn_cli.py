@@ -105,6 +105,13 @@ def test_weights_that_do_not_fit_are_named(tagger, tmp_path, lost):
         load_model(str(tmp_path / "model"))
 
 
+def test_a_run_killed_before_its_first_checkpoint_is_in_nobodys_way(tagger, tmp_path):
+    command = ["train", str(tagger / "train.parquet"), "-o", str(tmp_path / "model"), *FEW]
+    assert interrupted("KILL", "pcn.training:_read", 1, *command, program="pcn")[0] == KILLED
+    assert list((tmp_path / "model").iterdir())  # the features that it had extracted, among others
+    assert main(command) == 0
+
+
 def train_on_cpu(command):
     os.environ["ACCELERATE_USE_CPU"] = "true"  # as `accelerate launch --cpu` sets it
     sys.exit(main(command))
