@@ -41,7 +41,7 @@ def _add_candidates(group: argparse._ArgumentGroup) -> None:
         "--max_mutations",
         type=int,
         metavar="M",
-        help="the most positions that differ from --wild_type; of a search by default one more than what was measured",
+        help="the most positions that differ from --wild_type; by default a search stays near what was measured",
     )
     group.add_argument("--fixed", help="positions that stay as they are, such as 1-10,57")
     group.add_argument(

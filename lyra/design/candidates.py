@@ -24,6 +24,7 @@ _BEAM = 10  # parents of which all neighbours are looked at
 _RECOMBINED = 0.3  # share of children with two parents
 _TRIES = 20  # children for each that is kept
 _REPAIRS = 200  # mutations at most to make a start keep to the constraints
+REACH = 2  # changes from a start, where --max_mutations does not say how far to go
 
 
 Score = Callable[[list[str]], np.ndarray]  # of sequences, greater is better
@@ -124,7 +125,11 @@ def keep(sequences: Iterable[str], constraints: Constraints, measured: Sequence[
 class Search:
     """What evolution finds around a wild type and the best measured variants: of each generation the best have
     children. Up to half of these are neighbours of the very best, in random order (a beam), the others have random
-    parents among the best, by mutation and recombination."""
+    parents among the best, by mutation and recombination.
+
+    It goes as far from the wild type as `max_mutations` of the constraints. Without, no candidate is more than `REACH`
+    changes (of codons, where they change as a whole) from the wild type or one of the best measured variants: further
+    off the surrogate is an extrapolation, and what it thinks most of is mostly wrong."""
 
     constraints: Constraints
 
@@ -139,6 +144,8 @@ class Search:
                 f"the search around the wild type: no candidates are left; it could not be changed to keep to "
                 f"{walk.obstacle} with all other constraints"
             )
+        if self.constraints.max_mutations is None:
+            walk.stay_near(children)
         most = max(_FEWEST_CHILDREN, min(_CHILDREN, _LETTERS // len(wild)))
         scored: dict[str, float] = {}
         for _ in range(_GENERATIONS):
@@ -161,6 +168,11 @@ class _Walk:
         self.units = constraints.units()
         self.unit_at = [index for index, unit in enumerate(self.units) for _ in range(unit.start, unit.end)]
         self.free = [unit for unit in self.units if len(unit.words) > 1]
+        self.starts: list[str] = []
+
+    def stay_near(self, starts: list[str]) -> None:
+        """From now on no child is more than `REACH` changes from one of some sequences that keep to the constraints."""
+        self.starts, self._letters = starts, np.array([list(each.encode()) for each in starts], dtype=np.uint8)
 
     def repair(self, sequence: str) -> str | None:
         """The sequence with what its units may be; None if it keeps to the rest by no small change."""
@@ -251,19 +263,34 @@ class _Walk:
         return "".join(letters)
 
     def _revert(self, letters: list[str]) -> str:
-        """As many units as it takes to have no more mutations than allowed are the wild type's again."""
-        most = self.constraints.max_mutations
-        if most is not None and (excess := Hamming.distance(letters, self.wild) - most) > 0:
-            changed = [place for place, (a, b) in enumerate(zip(letters, self.wild, strict=True)) if a != b]
-            units = dict.fromkeys(self.units[self.unit_at[place]] for place in changed)
-            back = [unit for unit in units if self.wild[unit.start : unit.end] in unit.words]
-            for index in self.rng.permutation(len(back)):
-                if excess <= 0:
-                    break
-                start, end = back[index].start, back[index].end
-                excess -= sum(start <= place < end for place in changed)
-                letters[start:end] = self.wild[start:end]
+        """The same, or no further off than allowed: units are the wild type's, or the nearest start's, again."""
+        if self.constraints.max_mutations is not None:
+            self._revert_mutations(letters, self.constraints.max_mutations)
+        elif self.starts:
+            self._revert_changes(letters)
         return "".join(letters)
+
+    def _revert_mutations(self, letters: list[str], most: int) -> None:
+        if (excess := Hamming.distance(letters, self.wild) - most) <= 0:
+            return
+        changed = [place for place, (a, b) in enumerate(zip(letters, self.wild, strict=True)) if a != b]
+        units = dict.fromkeys(self.units[self.unit_at[place]] for place in changed)
+        back = [unit for unit in units if self.wild[unit.start : unit.end] in unit.words]
+        for index in self.rng.permutation(len(back)):
+            if excess <= 0:
+                break
+            start, end = back[index].start, back[index].end
+            excess -= sum(start <= place < end for place in changed)
+            letters[start:end] = self.wild[start:end]
+
+    def _revert_changes(self, letters: list[str]) -> None:
+        own = np.frombuffer("".join(letters).encode(), dtype=np.uint8)
+        nearest = int(np.count_nonzero(self._letters != own, axis=1).argmin())
+        start = self.starts[nearest]
+        changed = dict.fromkeys(self.unit_at[place] for place in np.flatnonzero(self._letters[nearest] != own))
+        for index in self.rng.permutation(list(changed))[REACH:] if len(changed) > REACH else ():
+            unit = self.units[index]
+            letters[unit.start : unit.end] = start[unit.start : unit.end]
 
 
 def _replace(sequence: str, unit: Unit, word: str) -> str:

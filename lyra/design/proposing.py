@@ -21,7 +21,7 @@ from ..variants.notation import Edit, WildType
 from ..variants.scanning import read_wild_type
 from .acquisition import distance
 from .campaign import GREEDY, Pick, Policy, choose_plate
-from .candidates import Candidates, Pool, Search, Sites
+from .candidates import REACH, Candidates, Pool, Search, Sites
 from .constraints import Constraints, read_constraints, spell
 from .measured import Measured, read_rounds
 from .plots import Hindsight
@@ -140,20 +140,8 @@ def _candidates(rules: Constraints, pool: str | None, sites: str | None, measure
     if sites is not None:
         return Sites(rules, read_positions(sites, rules.wild_type, "--sites"))
     if rules.max_mutations is None:
-        rules = replace(rules, max_mutations=_usual_mutations(measured, rules))
-        most = f"at most {rules.max_mutations}" if rules.max_mutations else "any number of"
-        print(f"search: {most} mutations (--max_mutations)")
+        print(f"search: at most {REACH} changes from the wild type or one of the best measured (or --max_mutations)")
     return Search(rules)
-
-
-def _usual_mutations(measured: Measured, rules: Constraints) -> int | None:
-    """How far a search goes: one mutation more than anything that was measured. None where lengths differ."""
-    assert rules.wild_type is not None
-    wild = rules.wild_type.sequence
-    if any(len(sequence) != len(wild) for sequence in measured.sequences):
-        return None
-    most = max(distance(sequence, wild) for sequence in measured.sequences)
-    return 1 + max(most, rules.fewest_mutations())
 
 
 def _read_pool(file: str, measured: Measured) -> list[str]:

@@ -239,6 +239,20 @@ def test_a_search_begins_with_all_neighbours_of_the_best():
     assert neighbours <= set(found)
 
 
+@pytest.mark.parametrize("coding", (None, "all"))
+def test_a_search_stays_near_what_was_measured(coding):
+    """Where nothing says how far it may go: what it wants most is many changes away from all of it."""
+    rules, rng = constraints(GENE, keep_translation=coding), np.random.default_rng(0)
+    starts = ["ATGGGACTAAAGCCAGGA", GENE.sequence]
+    nearest = set()
+    for each in candidates.Search(rules).find(["ATGGGTCTCAAACCC", starts[0]], len_of, rng):
+        differ = [[a != b for a, b in zip(each, start, strict=True)] for start in starts]
+        changes = np.reshape(differ, (2, -1, 3 if coding else 1)).any(axis=2).sum(axis=1)
+        nearest.add(int(changes.argmin()))
+        assert changes.min() <= 2
+    assert nearest == {0, 1}
+
+
 def test_an_empty_set_says_what_emptied_it():
     rules = constraints(max_mutations=1, forbid="W")
     with pytest.raises(InputError, match=r"pool\.csv: no candidates are left \(2 by --forbid, 1 by measured already\)"):
