@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from ..alphabet_lyra import get_alphabet
 from ..errors import InputError
 from .acquisition import ACQUISITIONS, Beliefs, choose
-from .candidates import Candidates
+from .candidates import Candidates, Pool
+from .constraints import spell
 from .measured import Measured, average
 from .surrogate import Surrogate, fit_surrogate
 
@@ -24,7 +26,7 @@ class Policy:
         acquisition: a key of `ACQUISITIONS`.
         beta: of `"ucb"`, how many standard deviations count.
         min_distance: letters by which any two of a plate differ at least.
-        explore: the share of places that go by the standard deviation alone.
+        explore: the share of places, at least one, that go by the standard deviation alone.
         minimize: whether a smaller value is better.
 
     Raises:
@@ -100,6 +102,9 @@ class Campaign:
         fit: Fit = fit_surrogate,
         seed: int = 0,
     ):
+        self._letters = get_alphabet(alphabet)
+        if isinstance(candidates, Pool):  # in the letters of what was measured
+            candidates = replace(candidates, sequences=[spell(each, self._letters) for each in candidates.sequences])
         self.candidates, self.alphabet, self.policy, self.fit, self.seed = candidates, alphabet, policy, fit, seed
         self._rounds: list[tuple[list[str], list[float]]] = []
 
@@ -107,10 +112,15 @@ class Campaign:
         """Adds a round.
 
         Raises:
-            ValueError: unless there is a value for each sequence.
+            ValueError: unless there is a finite value for each sequence, and for a letter that the alphabet has not.
         """
         if len(sequences) != len(values):
             raise ValueError(f"expected a value for each of the {len(sequences)} sequences, got {len(values)}")
+        for sequence, value in zip(sequences, values, strict=True):
+            if not math.isfinite(value):
+                raise ValueError(f"expected a finite value, got {value} for {sequence!r}")
+            if others := set(spell(sequence, self._letters)) - set(self._letters.characters):
+                raise ValueError(f"{min(others)!r} in {sequence!r} is no letter of the alphabet {self.alphabet}")
         self._rounds.append((list(sequences), [float(value) for value in values]))
 
     @property
@@ -161,7 +171,8 @@ def choose_plate(
     ways = ACQUISITIONS[policy.acquisition](Beliefs(members, mean, std, best, policy.beta))
     values, exploring = np.vstack([ways, std]), len(ways)
     places = rng.integers(len(ways), size=count)
-    places[count - round(policy.explore * count) :] = exploring
+    if policy.explore:
+        places[-max(1, round(policy.explore * count)) :] = exploring
     chosen = choose(values, found, places.tolist(), policy.min_distance)
     has_leading = policy.acquisition != "greedy"  # whose places are all for the best that keep their distance
     leading = set(np.argsort(-mean, kind="stable")[:count].tolist())

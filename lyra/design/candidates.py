@@ -23,7 +23,7 @@ _FEWEST_CHILDREN, _CHILDREN, _LETTERS = 200, 4000, 200_000  # of a generation, f
 _BEAM = 10  # parents of which all neighbours are looked at
 _RECOMBINED = 0.3  # share of children with two parents
 _TRIES = 20  # children for each that is kept
-_REPAIRS = 200  # mutations at most to make a start keep to the constraints
+_REPAIRS = 200  # mutations beside those of each letter, at most, to make a start keep to the constraints
 REACH = 2  # changes from a start, where --max_mutations does not say how far to go
 
 
@@ -104,21 +104,34 @@ def keep(sequences: Iterable[str], constraints: Constraints, measured: Sequence[
     Raises:
         InputError: if none is left, with what emptied them.
     """
+    kept, reasons = sort_out(sequences, constraints, measured)
+    if not kept:
+        raise InputError(f"{source}: no candidates are left ({tell(reasons) or 'there are none'})")
+    return kept
+
+
+def sort_out(
+    sequences: Iterable[str], constraints: Constraints, measured: Collection[str]
+) -> tuple[list[str], Counter[str]]:
+    """Those that keep to the constraints and were not measured, each once, and why how many others are none."""
     known = set(measured)
     reasons: Counter[str] = Counter()
     kept: dict[str, None] = {}
     for sequence in sequences:
         if sequence in kept:
             continue
-        reason = "measured already" if sequence in known else constraints.violated(sequence)
-        if reason is None:
-            kept[sequence] = None
+        if sequence in known:
+            reasons["measured already"] += 1
+        elif (flag := constraints.violated(sequence)) is not None:
+            reasons[f"by {flag}"] += 1
         else:
-            reasons[reason] += 1
-    if not kept:
-        told = ", ".join(f"{count:,} by {reason}" for reason, count in reasons.most_common()) or "there are none"
-        raise InputError(f"{source}: no candidates are left ({told})")
-    return list(kept)
+            kept[sequence] = None
+    return list(kept), reasons
+
+
+def tell(reasons: Counter[str]) -> str:
+    """How many sequences were left out by what."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,9 @@ class Search:
     parents among the best, by mutation and recombination.
 
     It goes as far from the wild type as `max_mutations` of the constraints. Without, no candidate is more than `REACH`
-    changes (of codons, where they change as a whole) from the wild type or one of the best measured variants: further
-    off the surrogate is an extrapolation, and what it thinks most of is mostly wrong."""
+    changes (of codons, where they change as a whole) from the wild type or one of the best measured variants, or from
+    what the constraints make of it: further off the surrogate extrapolates, and what it thinks most of is mostly
+    wrong."""
 
     constraints: Constraints
 
@@ -183,7 +197,7 @@ class _Walk:
         found = self._revert(letters)
         if self.constraints.coding is not None:
             return self._solve(found)
-        for _ in range(_REPAIRS):
+        for _ in range(_REPAIRS + len(sequence)):
             flag = self.constraints.violated(found)
             if flag is None:
                 return found

@@ -87,7 +87,8 @@ def enzyme_sites(name: str) -> tuple[str, ...]:
     Raises:
         InputError: if the library of enzymes is not installed.
     """
-    if set(name) <= set(get_alphabet("dna").letters.lower()):
+    dna = get_alphabet("dna")
+    if set(name.upper()) <= {*dna.letters, *dna.codes} and name.islower():
         return ()  # a motif in lower case, which needs no library
     _dnachisel()
     from Bio import Restriction

@@ -39,6 +39,7 @@ class Constraints:
     """What a proposed sequence must keep to.
 
     Attributes:
+        letters: of which candidates are made, as what can be made has no others; empty for any.
         wild_type: from which positions and mutations are counted; None where candidates are of any kind.
         allowed: for each position of the wild type the letters that it may have.
         forbidden: letters that may be nowhere.
@@ -48,6 +49,7 @@ class Constraints:
         coding: what must keep encoding the same protein.
     """
 
+    letters: str = ""
     wild_type: WildType | None = None
     allowed: tuple[str, ...] = ()
     forbidden: str = ""
@@ -58,6 +60,8 @@ class Constraints:
 
     def violated(self, sequence: str) -> str | None:
         """The flag of the first constraint that a sequence does not keep to; None if it keeps to all."""
+        if self.letters and not set(sequence) <= set(self.letters):
+            return f"letters other than {self.letters}"
         if any(letter in sequence for letter in self.forbidden):
             return "--forbid"
         if self.wild_type is not None:
@@ -179,7 +183,7 @@ def read_constraints(
         for name, given in counted.items():
             if given not in (None, (), []):
                 raise InputError(f"--{name}: needs --wild_type, from which positions and mutations are counted")
-        return Constraints(forbidden=forbidden, gc=gc, motifs=motifs)
+        return Constraints(alphabet.letters, forbidden=forbidden, gc=gc, motifs=motifs)
     if max_mutations is not None and max_mutations < 1:
         raise InputError(f"--max_mutations: expected at least 1, got {max_mutations}")
     for position, letter in enumerate(wild_type.sequence):
@@ -189,7 +193,7 @@ def read_constraints(
     coding = None if keep_translation is None else read_coding(keep_translation, wild_type)
     sources = _sources(wild_type, alphabet, fixed, letters, forbidden, coding)
     allowed = tuple(_intersect(wild_type, position, each) for position, each in enumerate(sources))
-    constraints = Constraints(wild_type, allowed, forbidden, max_mutations, gc, motifs, coding)
+    constraints = Constraints(alphabet.letters, wild_type, allowed, forbidden, max_mutations, gc, motifs, coding)
     _check_codons(constraints, sources)
     _check_mutations(constraints, sources)
     _check_gc(constraints, sources)
@@ -211,7 +215,7 @@ def spell(sequence: str, alphabet: Alphabet) -> str:
 
 def _read_letters(text: str, alphabet: Alphabet, flag: str) -> str:
     """Plain letters of the alphabet, each once."""
-    letters = spell("".join(dict.fromkeys(text.replace(",", " ").split())), alphabet)
+    letters = "".join(dict.fromkeys(spell("".join(text.replace(",", " ").split()), alphabet)))
     for letter in letters:
         if letter not in alphabet.letters:
             raise InputError(f"{flag}: expected letters of {alphabet.letters}, got {letter!r}")

@@ -51,14 +51,6 @@ class Ehrlich:
         """A random sequence without banned pairs."""
         return _walk(rng, self.successors, self.length)
 
-    def solution(self) -> str:
-        """A sequence of value 1: the motifs one after the other, their gaps filled by repeating letters."""
-        span, text = self.length // len(self.motifs), ""
-        for motif, spacing in zip(self.motifs, self.spacings, strict=True):
-            ends = (*spacing[1:], span)
-            text += "".join(letter * (end - begin) for letter, begin, end in zip(motif, spacing, ends, strict=True))
-        return text + text[-1] * (self.length - len(text))
-
 
 def random_ehrlich(
     rng: np.random.Generator,

@@ -1,5 +1,6 @@
 """What was measured so far: the tables of all rounds, replicates averaged."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from ..data.letters import check_letters, detect_alphabet, read_sequences
 from ..data.loading import load_table
 from ..data.rows import Row, RowLocation
 from ..errors import InputError
-from ..files import file_sha256
 from ..variants.notation import WildType
 from ..variants.scanning import VARIANT_COLUMNS, mutated_sequences
 from .constraints import spell
@@ -84,7 +84,8 @@ def read_rounds(
 
     Args:
         alphabet: by default found from all sequences.
-        round_column: of the number of the round; a table without it is the round after those before.
+        round_column: of the number of the round; a table without it, where another has it, is the round after those
+            before.
         wild_type: gives that in an alphabet, by default its own; for tables of variants without their sequences.
 
     Returns:
@@ -97,6 +98,8 @@ def read_rounds(
     tables = [_read(file, sequence_column, label_column, wild) for file in files]
     alphabet = alphabet or detect_alphabet([sequence for table in tables for sequence in table.sequences])
     letters = get_alphabet(alphabet)
+    if round_column is not None and not any(round_column in table.names for table in tables):
+        raise InputError(f"--round_column: no table has a column {round_column!r}")
     notes, sequences, values = [], [], []
     rounds: list[int] = []
     for table in tables:
@@ -111,9 +114,9 @@ def read_rounds(
         rounds += _rounds(table, round_column, after=max(rounds, default=0))
         left_out = f"; {table.unmeasured} rows without one are left out" * bool(table.unmeasured)
         notes.append(f"{table.source}: {len(table.values)} measurements of {table.label!r}{left_out}")
-    measured = average(
-        sequences, values, rounds, tables[0].label, alphabet, file_sha256(files), column=tables[0].column
-    )
+    first = tables[0]
+    sha256 = first.sha256 if len(tables) == 1 else _hash([table.sha256 for table in tables])
+    measured = average(sequences, values, rounds, first.label, alphabet, sha256, first.column)
     repeated = len(sequences) - len(measured.sequences)
     notes.append(
         f"measured: {len(measured.sequences)} sequences, alphabet {alphabet}, in {len(set(rounds))} round(s)"
@@ -126,6 +129,8 @@ class _Table(NamedTuple):
     """The measured rows of a file, and how many rows have no measurement."""
 
     source: str
+    sha256: str
+    names: list[str]
     column: str
     label: str
     locations: list[RowLocation]
@@ -148,7 +153,12 @@ def _read(
     locations, rows = [location for location, _ in kept], [row for _, row in kept]
     values = [_number(*each, label) for each in kept]
     column, sequences = _sequences(file, names, sequence_column, kept, wild_type)
-    return _Table(file, column, label, locations, rows, sequences, values, len(table.rows) - len(kept))
+    left_out = len(table.rows) - len(kept)
+    return _Table(file, table.sha256, names, column, label, locations, rows, sequences, values, left_out)
+
+
+def _hash(hashes: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _sequences(
@@ -179,7 +189,7 @@ def _number(location: RowLocation, row: Row, column: str) -> float:
 
 def _rounds(table: _Table, column: str | None, after: int) -> list[int]:
     """The number of the round of each row."""
-    if column is None or column not in table.rows[0]:
+    if column is None or column not in table.names:
         return [after + 1] * len(table.rows)
     numbers = [_number(*each, column) for each in zip(table.locations, table.rows, strict=True)]
     for location, number in zip(table.locations, numbers, strict=True):

@@ -21,7 +21,8 @@ _COLORS = {"exploit": "C0", "explore": "C1", "control": "0.5"}
 
 
 class Hindsight(NamedTuple):
-    """What was predicted for the last round, as its plate says, and what was measured, `(n,)` each."""
+    """What was predicted for the last round, as its plate says, and what was measured, `(n,)` each; ends of intervals
+    are NaN where the plate has none."""
 
     measured: np.ndarray
     predicted: np.ndarray
@@ -88,11 +89,11 @@ def _draw_hindsight(axis: Axes, hindsight: Hindsight | None, label: str) -> None
         axis.set_axis_off()
         return
     below, above = hindsight.predicted - hindsight.lower, hindsight.upper - hindsight.predicted
-    reach = np.maximum([below, above], 0)
+    reach = np.nan_to_num(np.maximum([below, above], 0))
     axis.errorbar(hindsight.predicted, hindsight.measured, xerr=reach, fmt=".", alpha=0.6, linewidth=0.6)
     ends = [min(axis.get_xlim()[0], axis.get_ylim()[0]), max(axis.get_xlim()[1], axis.get_ylim()[1])]
     axis.plot(ends, ends, color="0.4", linewidth=1, linestyle="--")
-    axis.set(xlabel="predicted, with its interval", ylabel=f"measured {label}")
+    axis.set(xlabel="predicted, with its interval" if np.any(reach) else "predicted", ylabel=f"measured {label}")
 
 
 def plot_campaigns(curves: dict[str, np.ndarray], batches: list[int], file: Path) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..alphabet_lyra import get_alphabet
+from ..conformal import check_level
+from ..data.arguments import DataArguments
 from ..data.cells import parse_number
 from ..data.columns import SEQUENCE_COLUMNS, find_column
 from ..data.letters import check_letters, read_sequences
+from ..data.loading import load_table
 from ..data.rows import ListedRows, Row
 from ..data.tables import TableWriter, output_format, read_rows
 from ..errors import InputError
@@ -21,7 +24,7 @@ from ..variants.notation import Edit, WildType
 from ..variants.scanning import read_wild_type
 from .acquisition import distance
 from .campaign import GREEDY, Pick, Policy, choose_plate
-from .candidates import REACH, Candidates, Pool, Search, Sites
+from .candidates import REACH, Candidates, Pool, Search, Sites, sort_out, tell
 from .constraints import Constraints, read_constraints, spell
 from .measured import Measured, read_rounds
 from .plots import Hindsight
@@ -76,7 +79,7 @@ def propose(
         InputError: naming file, row and column, a flag, or two constraints that contradict each other.
     """
     path = Path(output)
-    _check(path, count, controls, plate, wild_type, pool, sites)
+    _check(path, count, controls, plate, wild_type, pool, sites, interval, seed)
     trained = None if model is None else Trained.load(model, device)
     alphabet, read_wild = None if trained is None else trained.tokenizer.alphabet, None
     if wild_type is not None:
@@ -89,7 +92,7 @@ def propose(
         numbers = ", ".join(str(rules.wild_type.number(position)) for position in forced)
         print(f"constraints: no candidate keeps the letters of the wild type at {numbers}")
     candidates = _candidates(rules, pool, sites, measured)
-    _check_lengths(measured, candidates, None if trained is None else trained.config.linear_length)
+    _check_lengths(measured, candidates, trained)
     if trained is None:  # better now than after the training
         check_enough(measured)
         rows_outside(interval, len(measured.sequences))
@@ -98,19 +101,29 @@ def propose(
     picks = choose_plate(surrogate, candidates, measured, count - controls, policy, seed, excluded=known)
     for what, found, wanted in (("candidates", len(picks), count - controls), ("controls", len(known), controls)):
         if found < wanted:
-            print(f"only {found} of {wanted} places for {what} are filled: there are no more")
+            more = f"no more at a distance of {policy.min_distance}" if policy.min_distance > 1 else "no more"
+            print(f"only {found} of {wanted} places for {what} are filled: there are {more}")
     picks += [Pick(each, surrogate.predict([each])[:, 0], np.nan, CONTROL) for each in known]
     rows = _rows(picks, surrogate, measured, wild, plate, interval)
     page, hindsight = path.with_suffix(".html"), _look_back(data[-1], measured.label)
-    with write_then_rename(path) as unfinished, TableWriter(unfinished) as writer:
-        write_report(page, rows, measured, policy, hindsight, offset)
-        writer.write(rows)
+    with write_then_rename(page) as unfinished_page, write_then_rename(path) as unfinished:
+        write_report(unfinished_page, rows, measured, policy, hindsight, offset)
+        with TableWriter(unfinished) as writer:
+            writer.write(rows)
     print(f"written: {path}, {len(rows)} sequences; {page}")
     return rows
 
 
 def _check(
-    path: Path, count: int, controls: int, plate: int, wild_type: str | None, pool: str | None, sites: str | None
+    path: Path,
+    count: int,
+    controls: int,
+    plate: int,
+    wild_type: str | None,
+    pool: str | None,
+    sites: str | None,
+    interval: float,
+    seed: int,
 ) -> None:
     output_format(path)
     if not path.parent.is_dir():
@@ -120,6 +133,9 @@ def _check(
             raise InputError(f"{file}: exists already")
     if plate not in PLATES:
         raise InputError(f"--plate: expected {' or '.join(map(str, PLATES))}, got {plate}")
+    if seed < 0:
+        raise InputError(f"--seed: expected at least 0, got {seed}")
+    check_level(interval)
     if not 0 <= controls < count:
         raise InputError(f"--controls: expected fewer than the {count} sequences of -n and at least 0, got {controls}")
     if pool is not None and sites is not None:
@@ -135,7 +151,11 @@ def _read_wild_type(file: str, offset: int, alphabet: str | None) -> WildType:
 
 def _candidates(rules: Constraints, pool: str | None, sites: str | None, measured: Measured) -> Candidates:
     if pool is not None:
-        return Pool(_read_pool(pool, measured), pool, rules)
+        sequences = _read_pool(pool, measured)
+        _, reasons = sort_out(sequences, rules, measured.sequences)
+        if reasons:
+            print(f"{pool}: {reasons.total():,} of {len(sequences):,} rows are left out ({tell(reasons)})")
+        return Pool(sequences, pool, rules)
     assert rules.wild_type is not None
     if sites is not None:
         return Sites(rules, read_positions(sites, rules.wild_type, "--sites"))
@@ -150,20 +170,24 @@ def _read_pool(file: str, measured: Measured) -> list[str]:
     if not pairs:
         raise InputError(f"{file}: the table has no rows")
     locations, rows = [location for location, _ in pairs], [row for _, row in pairs]
-    column = find_column(file, list(rows[0]), None, (measured.column, *SEQUENCE_COLUMNS), "sequence")
+    names = list(rows[0])
+    same = measured.column if measured.column in names else None
+    column = find_column(file, names, same, SEQUENCE_COLUMNS, "sequence")
     sequences = read_sequences(locations, ListedRows(rows).column(column), column)
     alphabet = get_alphabet(measured.alphabet)
     check_letters(locations, sequences, column, alphabet)
     return [spell(sequence, alphabet) for sequence in sequences]
 
 
-def _check_lengths(measured: Measured, candidates: Candidates, linear_length: int | None) -> None:
+def _check_lengths(measured: Measured, candidates: Candidates, trained: Trained | None) -> None:
     """Where all that was learned from has one length, positions count, and candidates must have it too."""
     known = {len(sequence) for sequence in measured.sequences}
-    length = linear_length or (known.pop() if len(known) == 1 else None)
+    length = (known.pop() if len(known) == 1 else None) if trained is None else trained.config.linear_length
     if length is None:
         return
     expected = f"expected {length} as of what was learned from"
+    if others := [each for each in measured.sequences if len(each) != length]:
+        raise InputError(f"--data: {others[0][:20]!r} has {len(others[0])} letters, {expected}")
     if isinstance(candidates, Pool):
         if others := [each for each in candidates.sequences if len(each) != length]:
             raise InputError(f"{candidates.source}: {others[0][:20]!r} has {len(others[0])} letters, {expected}")
@@ -221,9 +245,8 @@ def _short(value: float) -> float:
 
 def _look_back(file: str, label: str) -> Hindsight | None:
     """What a plate predicted, beside what was measured; None of a table that is no plate of [`propose`]."""
-    found = []
-    for _, row in read_rows(file):
-        if row.get("reason") != CONTROL:
-            numbers = [parse_number(row.get(name)) for name in (label, "prediction", "lower", "upper")]
-            found += [numbers] if all(number is not None and np.isfinite(number) for number in numbers) else []
-    return Hindsight(*np.array(found).T) if found else None
+    rows = (row for row in load_table(DataArguments(file)).rows if row.get("reason") != CONTROL)
+    names = (label, "prediction", "lower", "upper")
+    numbers = np.array([[parse_number(row.get(name)) for name in names] for row in rows], dtype=float)  # None is NaN
+    known = numbers[np.isfinite(numbers[:, :2]).all(axis=1)] if len(numbers) else numbers
+    return Hindsight(*known.T) if len(known) else None

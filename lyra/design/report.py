@@ -10,7 +10,6 @@ from jinja2 import Environment, StrictUndefined
 from scipy.stats import spearmanr
 
 from ..data.rows import Row
-from ..files import write_then_rename
 from .campaign import Policy
 from .measured import Measured
 from .plots import Hindsight, draw_plate
@@ -25,6 +24,7 @@ def write_report(
     """Writes the page.
 
     Args:
+        file: of the caller, who renames it once all is written.
         rows: of the plate.
         hindsight: of the last round, where its table is a plate.
         offset: added to a position, counted from 1.
@@ -38,8 +38,7 @@ def write_report(
         columns=list(rows[0]),
         rows=[{name: _shown(value) for name, value in row.items()} for row in rows],
     )
-    with write_then_rename(file) as partial:
-        partial.write_text(page, encoding="utf-8")
+    file.write_text(page, encoding="utf-8")
 
 
 def _lines(rows: Sequence[Row], measured: Measured, policy: Policy, hindsight: Hindsight | None) -> list[str]:
@@ -57,13 +56,19 @@ def _lines(rows: Sequence[Row], measured: Measured, policy: Policy, hindsight: H
         lines.append(
             f"{len(spread)} sequences were measured several times; the mean standard error is {spread.mean():.3g}."
         )
-    if hindsight is not None and len(hindsight.measured) > 1:
-        rank = spearmanr(hindsight.predicted, hindsight.measured).statistic
-        inside = (hindsight.lower <= hindsight.measured) & (hindsight.measured <= hindsight.upper)
+    return lines if hindsight is None else [*lines, *_looking_back(hindsight)]
+
+
+def _looking_back(hindsight: Hindsight) -> list[str]:
+    lines, predicted, measured = [], hindsight.predicted, hindsight.measured
+    if min(len(set(predicted)), len(set(measured))) > 1:
         lines.append(
-            f"Looking back: the predictions of the last plate and what was measured have a Spearman correlation of "
-            f"{rank:.2f}, and {inside.mean():.0%} of its values are inside their intervals."
+            "Looking back: the predictions of the last plate and what was measured have a Spearman correlation of "
+            f"{spearmanr(predicted, measured).statistic:.2f}."
         )
+    if np.isfinite(hindsight.lower).all():
+        inside = (hindsight.lower <= measured) & (measured <= hindsight.upper)
+        lines.append(f"Of the last plate {inside.mean():.0%} of the values are inside their intervals.")
     return lines
 
 

@@ -105,7 +105,7 @@ def simulate_campaign(
     if (size := draw(0).size) < (needed := start + rounds * batch):
         raise InputError(f"{landscape}: has {size} sequences, a campaign measures {needed}")
     folder = Path(output)
-    settings = {"landscape": identity, "start": start, "batch": batch, "rounds": rounds, "versions": versions()}
+    settings = identity | {"start": start, "batch": batch, "rounds": rounds, "versions": versions()}
     with made_folder(folder):
         _check_settings(folder, settings, resume)
         (folder / RUNS).mkdir(exist_ok=True)
@@ -137,13 +137,13 @@ def _check(start: int, batch: int, rounds: int, seeds: int, arms: Sequence[str])
 
 def _landscape(
     name: str, sequence_column: str | None, label_column: str | None
-) -> tuple[str, Callable[[int], Landscape]]:
+) -> tuple[dict[str, str], Callable[[int], Landscape]]:
     """What tells the landscape from others, and the one of each seed."""
     if name in SIMULATED:
         for flag, column in (("--sequence_column", sequence_column), ("--label_column", label_column)):
             if column is not None:
                 raise InputError(f"{flag}: not with a simulated landscape")
-        return name, lru_cache(maxsize=1)(SIMULATED[name])  # the arms of a seed come one after the other
+        return {"landscape": name}, lru_cache(maxsize=1)(SIMULATED[name])  # the arms of a seed come one after the other
     if not Path(name).exists() and not Path(name).suffix:
         raise InputError(f"{name}: expected a table, or one of {', '.join(SIMULATED)}")
     known, notes = read_rounds([name], None, sequence_column, label_column)
@@ -153,7 +153,8 @@ def _landscape(
     if not known.values.max() > 0:
         raise InputError(f"{name}: expected a maximum above 0, got {known.values.max():g}")
     table = tabulated(dict(zip(known.sequences, known.values.tolist(), strict=True)), known.alphabet)
-    return known.sha256, lambda seed: table
+    identity = {"landscape": known.sha256, "sequence_column": known.column, "label_column": known.label}
+    return identity, lambda seed: table
 
 
 def _check_settings(folder: Path, settings: dict[str, Any], resume: bool) -> None:

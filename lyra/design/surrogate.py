@@ -81,7 +81,8 @@ class CrossValidated:
         `level`; a little less often, as the held rows chose epochs and the share of the networks, too."""
         outside = rows_outside(level, len(self.folds))
         each, wrong = predicted[self.folds], self.residuals[:, None]
-        return np.sort(each - wrong, axis=0)[outside - 1], np.sort(each + wrong, axis=0)[-outside]
+        ends = np.sort(each - wrong, axis=0)[outside - 1], np.sort(each + wrong, axis=0)[-outside]
+        return np.minimum(*ends), np.maximum(*ends)  # those of a low level may cross
 
 
 @dataclass

@@ -118,7 +118,7 @@ def test_a_search_mends_what_the_wild_type_violates():
     assert all(
         "GGTCTC" not in each for each in candidates.Search(rules).find([], lambda each: rng.random(len(each)), rng)
     )
-    poor = WildType("AATTATCATTAATTATAATC" * 5, DNA)
+    poor = WildType("AATTATCATTAATTATAATC" * 60, DNA)  # more mutations than any small number
     rules = constraints(poor, min_gc=0.4)
     assert all(
         gc_share(each) >= 0.4 for each in candidates.Search(rules).find([], lambda each: rng.random(len(each)), rng)
@@ -134,6 +134,7 @@ def test_enzymes_are_known_by_name():
         *("CATGNAC", "TNGGNAG", "GTGGNAG")
     ]
     assert constraints(GENE, avoid=["drdv"]).motifs[0].letters == "DRDV"  # a motif in lower case
+    assert constraints(GENE, avoid=["ggnctc"]).motifs[0].letters == "GGNCTC"
     assert constraints(GENE, avoid=["BsaI"]).violated("ATGGAGACCAAACCCGGG") == "--avoid"  # on the other strand
 
 
@@ -255,7 +256,7 @@ def test_a_search_stays_near_what_was_measured(coding):
 
 def test_an_empty_set_says_what_emptied_it():
     rules = constraints(max_mutations=1, forbid="W")
-    with pytest.raises(InputError, match=r"pool\.csv: no candidates are left \(2 by --forbid, 1 by measured already\)"):
+    with pytest.raises(InputError, match=r"pool\.csv: no candidates are left \(2 by --forbid, 1 measured already\)"):
         candidates.keep(["WKTAYIAKQR", "MWTAYIAKQR", "MKTAYIAKQR"], rules, {"MKTAYIAKQR"}, "pool.csv")
 
 

@@ -14,6 +14,7 @@ from lyra.design import Campaign, Policy, Pool, candidates, propose, surrogate
 from lyra.design.acquisition import ACQUISITIONS, Beliefs, choose, distance
 from lyra.design.campaign import choose_plate
 from lyra.design.measured import average, read_rounds
+from lyra.design.proposing import _look_back
 from lyra.design.surrogate import fit_surrogate
 from lyra.design.wells import wells
 from lyra.errors import InputError
@@ -88,7 +89,7 @@ def test_a_plate(tables, tmp_path, monkeypatch, capsys):
     known = {row["sequence"]: float(row["label"]) for name in ("one", "two") for row in read(tables / f"{name}.csv")}
     for row in plate[:10]:
         assert row["sequence"] not in known and row["reason"] == "exploit" and row["sequence"][:2] == WILD[:2]
-        assert 1 <= distance(row["sequence"], WILD) <= 3 and "W" not in set(row["sequence"]) - set(WILD)
+        assert 1 <= distance(row["sequence"], WILD) <= 3 and "W" not in row["sequence"]
         assert row["mutant"].count(":") + 1 == distance(row["sequence"], WILD)
         assert int(row["distance"]) == min(distance(row["sequence"], each) for each in known)
         assert float(row["lower"]) <= float(row["prediction"]) <= float(row["upper"])
@@ -123,6 +124,51 @@ def test_sites_and_pools(tables, tmp_path):
     assert {row["sequence"] for row in rows} == set(new) - known and "mutant" not in rows[0]
 
 
+def test_a_pool_says_which_rows_are_no_candidates(tables, tmp_path, capsys):
+    """Its column is named as in the measured table, in capitals; letters that cannot be made are left out."""
+    new = variants(90, 5)
+    measured = read(tables / "one.csv")
+    text = "AASeq,label\n" + "".join(f"{row['sequence']},{row['label']}\n" for row in measured)
+    (tmp_path / "one.csv").write_text(text)
+    odd = [WILD[:-1] + letter for letter in "X*-"]
+    (tmp_path / "pool.csv").write_text("\n".join(["AASeq", *odd, measured[0]["sequence"], *new[:20]]) + "\n")
+    command = ["propose", "--data", str(tmp_path / "one.csv"), "--sequence_column", "AASeq", "-n", "20"]
+    more = ["--pool", str(tmp_path / "pool.csv"), "--min_distance", "3", "--device", "cpu"]
+    assert main([*command, *more, "-o", str(tmp_path / "p.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "3 by letters other than ACDEFGHIKLMNPQRSTVWY" in said and " measured already" in said
+    assert "of 20 places for candidates are filled: there are no more at a distance of 3" in said
+    assert not {row["AASeq"] for row in read(tmp_path / "p.csv")} & set(odd)
+
+
+def test_a_round_may_be_a_folder(tables, tmp_path):
+    (tmp_path / "rounds").mkdir()
+    for split, name in (("train", "one"), ("test", "two")):
+        (tmp_path / "rounds" / f"{split}.csv").write_bytes((tables / f"{name}.csv").read_bytes())
+    rows = propose(
+        [str(tmp_path / "rounds")], str(tmp_path / "p.csv"), 2, str(tables / "wild.fasta"), sites="3", device="cpu"
+    )
+    assert len(rows) == 2
+
+
+def test_a_table_that_cannot_be_written_leaves_no_page(tables, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lyra.design.proposing.TableWriter.write", fail)
+    assert main(flags(tables, tmp_path / "p.csv", "--sites", "3", "-n", "2", "--device", "cpu")) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_intervals_of_a_low_level_are_in_order():
+    """Where the quantiles of both ends cross."""
+    rng = np.random.default_rng(0)
+    model = surrogate.CrossValidated([], None, np.arange(30) % 5, rng.random(30), 0.0)
+    for level in (0.05, 0.3, 0.9):
+        lower, upper = model.limits(rng.random((5, 50)), level)
+        assert (lower <= upper).all()
+
+
 def test_a_trained_model(tables, tmp_path, capsys):
     train = ["train", str(write_table(tmp_path / "t.csv")), "--output_dir", str(tmp_path / "m"), "--use_cpu", "true"]
     train += ["--num_train_epochs", "1", "--linear_term", "words", "--config_overrides", "hidden_size=8"]
@@ -135,10 +181,23 @@ def test_a_trained_model(tables, tmp_path, capsys):
     assert main(flags(tables, tmp_path / "b.csv", *model, "--acquisition", "ucb")) == 2
     assert "--acquisition ucb: the model is no ensemble" in capsys.readouterr().err
 
+    (tmp_path / "long.csv").write_text(f"sequence\n{WILD}A\n")  # words have any length
+    assert main([*flags(tables, tmp_path / "l.csv", *model), "--pool", str(tmp_path / "long.csv")]) == 2
+    assert "1 by --wild_type" in capsys.readouterr().err
+    alone = ["propose", "--data", str(tables / "one.csv"), "--pool", str(tmp_path / "long.csv"), *model]
+    assert main([*alone, "-o", str(tmp_path / "l.csv")]) == 0
+
+    (tmp_path / "plate.csv").write_text(f"sequence,prediction,label\n{WILD},1,2\n{WILD},2,\n")
+    hindsight = _look_back(str(tmp_path / "plate.csv"), "label")
+    assert hindsight.measured.tolist() == [2] and np.isnan(hindsight.lower).all()
+
 
 @pytest.mark.parametrize(
     ("more", "said"),
     (
+        (["--seed", "-1"], "--seed: expected at least 0, got -1"),
+        (["--interval", "7"], "--interval: expected a level between 0 and 1, such as 0.9, got 7"),
+        (["--round_column", "rnd"], "--round_column: no table has a column 'rnd'"),
         (["--pool", "x.csv", "--sites", "1,2"], "--sites: not with --pool"),
         (["--acquisition", "best"], "--acquisition: expected one of greedy, ucb, ts, ei, got 'best'"),
         (["--controls", "96"], "--controls: expected fewer than the 96 sequences of -n"),
@@ -314,6 +373,8 @@ def test_exploration_and_minimum():
     measured = average(sequences[:10], values[:10], [1] * 10, "label", "protein", "")
     picks = choose_plate(Known(), Pool(sequences), measured, 10, Policy(explore=0.3), 0)
     assert [pick.reason for pick in picks] == ["exploit"] * 7 + ["explore"] * 3
+    picks = choose_plate(Known(), Pool(sequences), measured, 4, Policy(explore=0.1), 0)
+    assert [pick.reason for pick in picks] == ["exploit"] * 3 + ["explore"]
     least = choose_plate(Known(), Pool(sequences), measured, 1, Policy(minimize=True), 0)
     means = {each: Known().predict(sequences[10:]).mean(axis=0)[i] for i, each in enumerate(sequences[10:])}
     assert least[0].sequence == min(means, key=means.__getitem__)
@@ -369,3 +430,20 @@ def test_intervals_cover(fitted):
 def test_wells():
     assert wells(14)[11:] == ["A12", "B1", "B2"] and wells(97)[96] == "2:A1"
     assert wells(384, 384)[-1] == "P24"
+
+
+def test_a_campaign_of_rna_takes_dna_letters():
+    campaign = Campaign(Pool(["ACTG", "actt", "GGTA"]), "rna", fit=lambda measured, seed: Equal())
+    campaign.measure(["ACTG", "ACTT"], [1, 2])
+    assert [pick.sequence for pick in campaign.propose(3)] == ["GGUA"]
+    with pytest.raises(ValueError, match="expected a finite value, got nan for 'GG'"):
+        campaign.measure(["GG"], [float("nan")])
+    with pytest.raises(ValueError, match="'Z' in 'GZ' is no letter of the alphabet rna"):
+        campaign.measure(["GZ"], [1])
+
+
+class Equal:
+    """Thinks the same of all."""
+
+    def predict(self, sequences):
+        return np.zeros((2, len(sequences)))

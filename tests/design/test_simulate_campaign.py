@@ -52,8 +52,15 @@ def test_ridge_finds_the_best_of_an_additive_landscape(landscape, tmp_path, caps
     assert (output / "runs" / "random_0.json").stat().st_mtime_ns == kept
     assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume", "--batch", "21"]) == 2
     assert "cannot resume: batch changed" in capsys.readouterr().err
+    text = Path(landscape).read_text().replace("label", "label,other", 1).splitlines()
+    Path(landscape).write_text("\n".join([text[0], *(f"{line},{number}" for number, line in enumerate(text[1:]))]))
+    for label in ("label", "other"):
+        output = tmp_path / "labels"
+        last = main(["simulate-campaign", landscape, "-o", str(output), *more, "--label_column", label, "--resume"])
+    assert last == 2 and "cannot resume: label_column changed" in capsys.readouterr().err
     monkeypatch.setattr("lyra.design.simulating.versions", dict)
-    assert main(["simulate-campaign", landscape, "-o", str(output), *more, "--resume"]) == 2
+    command = ["simulate-campaign", landscape, "-o", str(output), *more, "--label_column", "label", "--resume"]
+    assert main(command) == 2
     assert "cannot resume: versions changed" in capsys.readouterr().err
 
 
@@ -101,11 +108,20 @@ def test_an_ehrlich_function_is_its_definition():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         function = random_ehrlich(rng, "ACDEFGHIKLMNPQRSTVWY", length=30, motifs=3, motif_length=5, quantization=5)
-        assert function.value(function.solution()) == 1 and len(function.solution()) == 30
+        assert function.value(solution(function)) == 1 and len(solution(function)) == 30
         values = {function.value(function.sample(rng)) for _ in range(50)}
         assert max(values) < 1 and all(round(each * 125, 9).is_integer() for each in values)
     with pytest.raises(ValueError, match="do not fit"):
         random_ehrlich(np.random.default_rng(0), "ACGT", motifs=2)
+
+
+def solution(function):
+    """A sequence of value 1: the motifs one after the other, their gaps filled by repeating letters."""
+    span, text = function.length // len(function.motifs), ""
+    for motif, spacing in zip(function.motifs, function.spacings, strict=True):
+        ends = (*spacing[1:], span)
+        text += "".join(letter * (end - begin) for letter, begin, end in zip(motif, spacing, ends, strict=True))
+    return text + text[-1] * (function.length - len(text))
 
 
 def test_lyra_plays(landscape, tmp_path, monkeypatch):
